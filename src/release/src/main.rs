@@ -1,0 +1,2 @@
+//! release
+fn main() {}
