@@ -1,0 +1,1 @@
+//! CodeDeploy: applications, deployment groups, deployment configurations and deployments.

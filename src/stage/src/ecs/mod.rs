@@ -1,0 +1,1 @@
+//! ECS on Fargate: clusters, task definitions, services with task sets, tasks.

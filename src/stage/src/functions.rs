@@ -1,0 +1,1 @@
+//! Hook functions: what stands in for Lambda.

@@ -1,0 +1,1 @@
+//! The image registry: the OCI distribution protocol under `/v2/`.

@@ -1,0 +1,1 @@
+//! S3, served by s3s.
