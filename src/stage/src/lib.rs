@@ -33,9 +33,13 @@
 pub mod codedeploy;
 pub mod ecs;
 pub mod functions;
+pub mod leftovers;
 mod options;
+pub mod postgres;
 pub mod registry;
+pub mod runtime;
 pub mod s3;
+pub mod secrets;
 pub mod wire;
 
 use std::{net::SocketAddr, path::PathBuf};
