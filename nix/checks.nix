@@ -1,0 +1,14 @@
+# What `nix flake check` builds, beside evaluating everything.
+{ pkgs, cargo, oci, bundles, release }:
+bundles // {
+  release = release.program;
+
+  formatting = cargo.run {
+    name = "serein-formatting";
+    paths = [ "src" ];
+    script = ''
+      cargo fmt --all --check
+      touch "$out"
+    '';
+  };
+}

@@ -1,0 +1,8 @@
+# The packer of images and bundles: bin/oci.
+{ cargo }:
+cargo.build {
+  name = "serein-oci";
+  package = "oci";
+  paths = [ "src/oci" ];
+  from = cargo.appDependencies;
+}
