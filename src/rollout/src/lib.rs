@@ -1,1 +1,28 @@
-//! rollout
+//! What a deployment is: its plan, its state machine, its alarms and its record.
+//!
+//! This crate is the heart of serein and knows nothing of the world: no I/O, no clock, no
+//! tasks, no randomness. Time comes in as an argument, commands go out as values. That is why
+//! the same code can run a deployment on the stage, predict the timeline of one on AWS, be
+//! driven a million times by a simulator, and be rebuilt from a record.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`time`] | [`Timestamp`]: the only notion of time |
+//! | [`appspec`] | the AppSpec of an ECS deployment, read from YAML or JSON |
+//! | [`traffic`] | how production traffic moves: all at once, canary, linear |
+//! | [`lifecycle`] | CodeDeploy's lifecycle events and statuses |
+//! | [`alarm`] | CloudWatch's evaluation of a metric alarm |
+//! | [`deployment`] | the state machine: observations in, commands and events out |
+//! | [`event`] | one line of a record |
+//! | [`replay`] | the state of a deployment, rebuilt from its events |
+
+pub mod alarm;
+pub mod appspec;
+pub mod deployment;
+pub mod event;
+pub mod lifecycle;
+pub mod replay;
+pub mod time;
+pub mod traffic;
+
+pub use time::Timestamp;
