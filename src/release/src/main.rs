@@ -1,2 +1,41 @@
-//! release
-fn main() {}
+//! The release program: bundle + target + strategy -> AWS calls -> events -> people.
+//!
+//! `release VERSION` takes a bundle through the steps of a release ([`steps`]) against a target
+//! ([`target`]): a stage on this machine (a rehearsal, the default), or an AWS stack. What happens
+//! is announced as typed events and nothing else; reporters ([`report`]) and the record
+//! ([`record`]) consume them. A verb is a file under [`verbs`].
+
+mod aws;
+mod bundles;
+mod cli;
+mod config;
+mod definition;
+mod error;
+mod exit_codes;
+mod nearest;
+mod package;
+mod target;
+mod template;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use error::Error;
+
+fn main() -> ExitCode {
+    let arguments = cli::Cli::parse();
+    match cli::run(arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            report_error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The last line of a run that ended without an outcome.
+fn report_error(error: &Error) {
+    let style = console::Style::new().for_stderr().red().bold();
+    eprintln!("{} {error}", style.apply_to("error:"));
+}

@@ -1,0 +1,278 @@
+//! Where a release goes.
+//!
+//! A stage and an AWS stack are the same struct. The stage differs in one field, `endpoint_url`:
+//! with it the calls go to that address, signed with the stage's own credentials; without it they
+//! go to AWS with the credentials of the environment. Terraform's outputs and `release stage` both
+//! write this as a JSON file, and `--target FILE` reads it.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::nearest::did_you_mean;
+
+/// A cluster, a service with the CodeDeploy controller, and everything a release needs to know of
+/// what surrounds them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// What people call it: `stage`, or the stack's name.
+    pub name: String,
+    /// AWS Region, as `eu-west-1`.
+    pub region: String,
+    /// The twelve digits of the account.
+    pub account_id: String,
+    /// Where the APIs are, if not at AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_url: Option<String>,
+    /// The stage's clock, if this is a stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<StageClock>,
+    /// ECS cluster (name).
+    pub cluster: String,
+    /// ECS service (name).
+    pub service: String,
+    /// CodeDeploy application.
+    pub application: String,
+    /// CodeDeploy deployment group.
+    pub deployment_group: String,
+    /// S3 bucket for AppSpecs, records and manifests.
+    pub bucket: String,
+    /// Where images are pushed, `registry/repository` without a tag.
+    pub repository: String,
+    /// What the task definition needs to know.
+    pub task: Task,
+    /// The database of the application.
+    pub database: Database,
+    /// The names of the two target groups.
+    pub target_groups: Vec<String>,
+    /// The alarms of the deployment group.
+    #[serde(default)]
+    pub alarms: Vec<String>,
+    /// Where users and testers reach the application.
+    pub urls: Urls,
+}
+
+/// The stage's time, so that another process can show it: virtual = origin + (real − origin) × speed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageClock {
+    /// Virtual seconds in one real second.
+    pub speed: f64,
+    /// When virtual and real time were the same: milliseconds since the Unix epoch.
+    pub origin_ms: u64,
+}
+
+/// What a task definition of this target refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// Family of the task definitions.
+    pub family: String,
+    /// The role that pulls the image, writes logs and reads secrets.
+    pub execution_role_arn: String,
+    /// The role of the application itself.
+    pub task_role_arn: String,
+    /// Subnets of one-off tasks (migrations).
+    pub subnets: Vec<String>,
+    /// Security groups of one-off tasks.
+    pub security_groups: Vec<String>,
+    /// Whether one-off tasks get a public address; needed in subnets without NAT.
+    #[serde(default)]
+    pub assign_public_ip: bool,
+    /// CloudWatch Logs group.
+    pub log_group: String,
+}
+
+/// The database of the application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database name.
+    pub name: String,
+    /// Role.
+    pub user: String,
+    /// `disable`, `prefer`, `require`, `verify-ca` or `verify-full`.
+    pub sslmode: String,
+    /// The secret that holds the password.
+    pub secret_arn: String,
+}
+
+/// Where the application is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Urls {
+    /// Production listener.
+    pub production: String,
+    /// Test listener, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+}
+
+/// Why a target file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The file cannot be read.
+    #[error(
+        "cannot read the target {path}: {source}; `release stage` and terraform's outputs write such files"
+    )]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a target.
+    #[error("{path}:{line}:{column}: {message}")]
+    Invalid {
+        /// The file.
+        path: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The file cannot be written.
+    #[error("cannot write the target to {path}: {source}")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Target {
+    /// Reads a target file.
+    pub fn load(path: &Path) -> Result<Target, TargetError> {
+        let text = std::fs::read_to_string(path).map_err(|source| TargetError::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
+        serde_json::from_str(&text).map_err(|error| TargetError::Invalid {
+            path: path.display().to_string(),
+            line: error.line(),
+            column: error.column(),
+            message: explain(&error),
+        })
+    }
+
+    /// Writes the target to a file, whole or not at all.
+    pub fn save(&self, path: &Path) -> Result<(), TargetError> {
+        let failed = |source: std::io::Error| TargetError::Write {
+            path: path.display().to_string(),
+            source,
+        };
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|error| failed(std::io::Error::other(error)))?;
+        text.push('\n');
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+        std::io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)?;
+        file.persist(path).map_err(|error| failed(error.error))?;
+        Ok(())
+    }
+
+    /// A stand-in for `release render` without `--target`: what the templates would be given on a
+    /// stage.
+    pub fn example(application: &str) -> Target {
+        let region = "eu-west-1".to_owned();
+        let account = "000000000000".to_owned();
+        Target {
+            name: "stage".to_owned(),
+            cluster: application.to_owned(),
+            service: application.to_owned(),
+            application: application.to_owned(),
+            deployment_group: application.to_owned(),
+            endpoint_url: Some("http://127.0.0.1:0".to_owned()),
+            clock: None,
+            bucket: format!("{application}-releases"),
+            repository: format!("127.0.0.1:0/{application}"),
+            task: Task {
+                family: application.to_owned(),
+                execution_role_arn: format!("arn:aws:iam::{account}:role/{application}-execution"),
+                task_role_arn: format!("arn:aws:iam::{account}:role/{application}-task"),
+                subnets: vec!["subnet-00000000000000001".to_owned()],
+                security_groups: vec!["sg-00000000000000001".to_owned()],
+                assign_public_ip: false,
+                log_group: format!("/ecs/{application}"),
+            },
+            database: Database {
+                host: "127.0.0.1".to_owned(),
+                port: 5432,
+                name: application.replace('-', "_"),
+                user: application.replace('-', "_"),
+                sslmode: "disable".to_owned(),
+                secret_arn: format!(
+                    "arn:aws:secretsmanager:{region}:{account}:secret:{application}-database-000000"
+                ),
+            },
+            target_groups: vec![format!("{application}-a"), format!("{application}-b")],
+            alarms: Vec::new(),
+            urls: Urls {
+                production: "http://127.0.0.1:0".to_owned(),
+                test: Some("http://127.0.0.1:0".to_owned()),
+            },
+            region,
+            account_id: account,
+        }
+    }
+
+    /// Whether the APIs are those of a stage.
+    pub fn is_stage(&self) -> bool {
+        self.endpoint_url.is_some()
+    }
+}
+
+/// The parser's message with the nearest name for an unknown field; its own " at line …" is cut,
+/// because the place stands in front.
+fn explain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(message, _)| message);
+    let Some(rest) = text.strip_prefix("unknown field `") else {
+        return text.to_owned();
+    };
+    let name = rest.split('`').next().unwrap_or_default();
+    let known: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
+    format!("unknown key `{name}`{}", did_you_mean(name, known))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_target_survives_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/target.json");
+        let target = Target::example("demo");
+        target.save(&path).unwrap();
+        assert_eq!(Target::load(&path).unwrap(), target);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_nearest() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("target.json");
+        let text = serde_json::to_string(&Target::example("demo")).unwrap();
+        std::fs::write(&path, text.replace("\"bucket\"", "\"buckets\"")).unwrap();
+        let error = Target::load(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("unknown key `buckets`; did you mean `bucket`?"),
+            "{error}"
+        );
+    }
+}
