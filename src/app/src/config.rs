@@ -175,7 +175,7 @@ impl Reader<'_> {
         }
     }
 
-    /// DATABASE_URL, or the DB_ variables.
+    /// `DATABASE_URL`, or the variables that start with `DB_`.
     pub fn database(&mut self) -> Option<PgConnectOptions> {
         const PARTS: [&str; 7] = [
             "DB_HOST",
