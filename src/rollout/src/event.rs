@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::alarm;
 use crate::deployment::{
-    Diagnostics, ErrorInformation, HookStatus, Side, StopReason, TaskSetState,
+    Diagnostics, ErrorInformation, HookStatus, Roles, Side, StopReason, TaskSetState,
 };
 use crate::lifecycle::{DeploymentStatus, LifecycleEvent, LifecycleStatus};
 use crate::traffic::TrafficRouting;
@@ -55,6 +55,15 @@ pub enum Event {
         routing: TrafficRouting,
         /// The lifecycle events it will go through, in order.
         lifecycle_events: Vec<LifecycleEvent>,
+    },
+    /// Who is blue and who is green in a deployment: the versions behind the two colours, and the
+    /// target groups by which requests are counted.
+    RolesAssigned {
+        /// The deployment.
+        deployment_id: String,
+        /// The two task sets.
+        #[serde(flatten)]
+        roles: Roles<TaskSetDescription>,
     },
     /// A deployment changed to a status that is not terminal.
     DeploymentStatusChanged {
@@ -279,7 +288,25 @@ pub enum Event {
         /// When the last request was lost.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_loss: Option<Timestamp>,
+        /// Where the record is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        record: Option<String>,
+        /// What a person would do next: commands, or a sentence.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        next: Vec<String>,
     },
+}
+
+/// One of the two task sets of a deployment, as people and metrics name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSetDescription {
+    /// The version it runs; absent when its task definition does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// ARN of its task definition.
+    pub task_definition: String,
+    /// Name of its target group.
+    pub target_group: String,
 }
 
 /// The version of the record's format that this crate writes.
@@ -330,6 +357,7 @@ impl Event {
     pub fn deployment_id(&self) -> Option<&str> {
         match self {
             Event::DeploymentCreated { deployment_id, .. }
+            | Event::RolesAssigned { deployment_id, .. }
             | Event::DeploymentStatusChanged { deployment_id, .. }
             | Event::LifecycleEventChanged { deployment_id, .. }
             | Event::TaskSetChanged { deployment_id, .. }
