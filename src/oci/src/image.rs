@@ -20,13 +20,14 @@ use std::path::{Path, PathBuf};
 use flate2::{Compression, GzBuilder};
 
 use crate::digest::Hashing;
-use crate::layer::{BLOCK, Header, pad};
+use crate::layer::{Header, pad};
 pub use crate::layer::{LayerError, LayerSpec};
 use crate::model::{
     ANNOTATION_CREATED, ANNOTATION_REF_NAME, ANNOTATION_REVISION, ANNOTATION_TITLE,
-    ANNOTATION_VERSION, Config, Descriptor, DockerImage, Empty, Execution, History, Index, Layout,
+    ANNOTATION_VERSION, Config, Descriptor, DockerImage, Execution, History, Index, Layout,
     MEDIA_CONFIG, MEDIA_INDEX, MEDIA_LAYER_GZIP, MEDIA_MANIFEST, Manifest, Platform, RootFs,
 };
+use crate::tarball::BLOCK;
 use crate::{Digest, json};
 
 /// The gzip level of layers.
@@ -320,7 +321,7 @@ fn assemble(spec: &ImageSpec) -> Result<(BTreeMap<String, Vec<u8>>, Written), Im
             exposed_ports: spec
                 .exposed_ports
                 .iter()
-                .map(|port| (format!("{port}/tcp"), Empty {}))
+                .map(|port| format!("{port}/tcp"))
                 .collect(),
             env: spec
                 .env

@@ -13,10 +13,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::tarball::BLOCK;
+
 /// Time of every entry, in seconds since the epoch.
 const MTIME: u64 = 1;
-/// Size of a tar block in bytes.
-pub(crate) const BLOCK: usize = 512;
 
 /// What a layer holds. Paths are relative to the image's root, with or without a leading slash.
 #[derive(Debug, Clone, Default)]

@@ -22,9 +22,12 @@ pub mod digest;
 pub mod image;
 mod json;
 pub mod layer;
+pub mod limits;
 mod model;
 #[cfg(feature = "push")]
 pub mod push;
+mod tarball;
 pub mod unpack;
 
 pub use digest::Digest;
+pub use tarball::TarError;

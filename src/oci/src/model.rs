@@ -5,9 +5,9 @@
 //! shares no code with this one. As the specification asks ("Considerations, Extensibility"), unknown
 //! members are ignored when reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Digest;
 
@@ -118,10 +118,11 @@ pub struct Execution {
     /// Ports the container listens on, such as `8080/tcp`.
     #[serde(
         default,
-        deserialize_with = "nullable",
-        skip_serializing_if = "BTreeMap::is_empty"
+        deserialize_with = "keys",
+        serialize_with = "keys_to_objects",
+        skip_serializing_if = "BTreeSet::is_empty"
     )]
-    pub exposed_ports: BTreeMap<String, Empty>,
+    pub exposed_ports: BTreeSet<String>,
     /// Environment, `NAME=VALUE` each.
     #[serde(
         default,
@@ -159,13 +160,22 @@ pub struct Execution {
 }
 
 /// Go writes a set as a map to empty objects.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Empty {}
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    let map: BTreeMap<String, serde_json::Value> = nullable(deserializer)?;
+    Ok(map.into_keys().collect())
+}
+
+fn keys_to_objects<S: Serializer>(
+    keys: &BTreeSet<String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(keys.iter().map(|key| (key, serde_json::Map::new())))
+}
 
 /// Go writes an absent list or map as `null` as often as it leaves it out.
 fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
-    D: serde::Deserializer<'de>,
+    D: Deserializer<'de>,
     T: Deserialize<'de> + Default,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
