@@ -95,6 +95,24 @@ impl View {
         else {
             return None;
         };
+        let id = deployment_id.clone();
+        Some(View::new(
+            entry.at,
+            id,
+            rollback_of.clone(),
+            *routing,
+            lifecycle_events,
+        ))
+    }
+
+    /// The state of a deployment that has just been created.
+    pub(crate) fn new(
+        at: Timestamp,
+        deployment_id: String,
+        rollback_of: Option<String>,
+        routing: TrafficRouting,
+        lifecycle_events: &[LifecycleEvent],
+    ) -> View {
         let rollback = rollback_of.as_ref().map(|of| RollbackInfo {
             rollback_deployment_id: None,
             rollback_triggering_deployment_id: Some(of.clone()),
@@ -109,10 +127,10 @@ impl View {
             end: None,
             diagnostics: None,
         };
-        Some(View {
-            deployment_id: deployment_id.clone(),
-            routing: *routing,
-            rollback_of: rollback_of.clone(),
+        View {
+            deployment_id,
+            routing,
+            rollback_of,
             status: DeploymentStatus::Created,
             lifecycle_events: lifecycle_events.iter().map(pending).collect(),
             weights: Weights::BLUE,
@@ -123,13 +141,13 @@ impl View {
             error: None,
             rollback_reason: None,
             rollback,
-            created: entry.at,
+            created: at,
             started: None,
             completed: None,
             ready_until: None,
             termination_until: None,
-            updated: entry.at,
-        })
+            updated: at,
+        }
     }
 
     /// Takes in an event. Events of other deployments, and of none, change nothing.

@@ -158,9 +158,8 @@ impl TrafficRouting {
     /// Green's share after step `index` (from 0), in percent.
     fn share(&self, index: u32) -> u8 {
         let share = match *self {
-            TrafficRouting::AllAtOnce => 100,
             TrafficRouting::TimeBasedCanary { percentage, .. } if index == 0 => percentage.into(),
-            TrafficRouting::TimeBasedCanary { .. } => 100,
+            TrafficRouting::AllAtOnce | TrafficRouting::TimeBasedCanary { .. } => 100,
             TrafficRouting::TimeBasedLinear { percentage, .. } => {
                 u32::from(percentage.max(1)).saturating_mul(index.saturating_add(1))
             }
@@ -175,7 +174,7 @@ impl TrafficRouting {
     /// use std::time::Duration;
     /// use rollout::traffic::TrafficRouting;
     ///
-    /// let minutes = |m| Duration::from_secs(60 * m);
+    /// let minutes = |m: u64| Duration::from_secs(60 * m);
     /// assert_eq!(TrafficRouting::canary(10, 5).steps(), [(minutes(0), 10), (minutes(5), 100)]);
     /// ```
     pub fn steps(&self) -> Vec<(Duration, u8)> {
@@ -311,7 +310,7 @@ mod tests {
         let canary = TrafficRouting::canary(10, 5);
         assert_eq!(canary.steps(), [(Duration::ZERO, 10), (minutes(5), 100)]);
         assert_eq!(canary.weight_at(Duration::ZERO), 10);
-        assert_eq!(canary.weight_at(minutes(5) - Duration::from_millis(1)), 10);
+        assert_eq!(canary.weight_at(Duration::from_millis(5 * 60_000 - 1)), 10);
         assert_eq!(canary.weight_at(minutes(5)), 100);
     }
 
@@ -322,7 +321,7 @@ mod tests {
             .map(|step| (minutes(step.into()), (step + 1) * 10))
             .collect();
         assert_eq!(linear.steps(), expected);
-        assert_eq!(linear.weight_at(minutes(9) - Duration::from_millis(1)), 90);
+        assert_eq!(linear.weight_at(Duration::from_millis(9 * 60_000 - 1)), 90);
         assert_eq!(linear.weight_at(minutes(9)), 100);
         assert_eq!(linear.weight_at(minutes(90)), 100);
     }

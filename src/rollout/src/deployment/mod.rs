@@ -63,6 +63,7 @@
 //! would answer it with an exception, [`Step::refused`] says which.
 
 mod machine;
+pub mod messages;
 mod spec;
 mod step;
 
