@@ -150,14 +150,16 @@ impl View {
         }
     }
 
-    /// Takes in an event. Events of other deployments, and of none, change nothing.
+    /// Takes in an event. Events of other deployments, and of none, change nothing; neither does
+    /// who plays which role, which the driver adds for readers.
     pub fn apply(&mut self, entry: &Entry) {
         if entry.event.deployment_id() != Some(&self.deployment_id) {
             return;
         }
         let at = entry.at;
-        self.updated = at;
         match &entry.event {
+            // Told by the driver for readers, not by the deployment.
+            Event::RolesAssigned { .. } => return,
             Event::DeploymentStatusChanged { status, .. } => {
                 if *status == DeploymentStatus::InProgress {
                     self.started.get_or_insert(at);
@@ -215,6 +217,7 @@ impl View {
             }
             _ => {}
         }
+        self.updated = at;
     }
 
     /// The state of one lifecycle event; `None` if the deployment does not go through it.
