@@ -30,8 +30,12 @@
 //! # }
 //! ```
 
+pub mod clock;
+pub mod cloudwatch;
 pub mod codedeploy;
 pub mod ecs;
+pub mod elb;
+pub mod events;
 pub mod functions;
 pub mod leftovers;
 mod options;
@@ -40,6 +44,7 @@ pub mod registry;
 pub mod runtime;
 pub mod s3;
 pub mod secrets;
+pub mod traffic;
 pub mod wire;
 
 use std::{net::SocketAddr, path::PathBuf};
