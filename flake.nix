@@ -19,7 +19,7 @@
         oci = import ./nix/oci.nix { inherit cargo; };
         each = prefix: f: builtins.listToAttrs (map (v: { name = "${prefix}-${v}"; value = f v; }) versions);
         dotted = builtins.replaceStrings [ "_" ] [ "." ];
-        commit = { revision = self.rev or self.dirtyRev or "dirty"; created = self.lastModified or 0; };
+        commit = { revision = self.rev or "dirty"; created = self.lastModified or 0; };
 
         apps = each "app" (v: import ./nix/app.nix { inherit cargo; feature = "v${v}"; version = dotted v; });
         images = each "image" (v: import ./nix/image.nix (commit // {
