@@ -21,6 +21,10 @@ pub struct Config {
     pub application: Application,
     /// How traffic moves when no `--strategy` is given: a name of `strategies`.
     pub default_strategy: String,
+    /// How long green may take to become healthy before the release stops the deployment and lets
+    /// it be rolled back (in the target's time). CodeDeploy's own limit is an hour.
+    #[serde(deserialize_with = "duration", default = "ten_minutes")]
+    pub install_timeout: Duration,
     /// The named strategies.
     pub strategies: BTreeMap<String, Strategy>,
     /// How a rehearsal is set up.
@@ -146,6 +150,9 @@ fn sum() -> String {
 }
 fn minute() -> Duration {
     Duration::from_secs(60)
+}
+fn ten_minutes() -> Duration {
+    Duration::from_secs(600)
 }
 fn one() -> u32 {
     1

@@ -5,6 +5,7 @@
 //! is announced as typed events and nothing else; reporters ([`report`]) and the record
 //! ([`record`]) consume them. A verb is a file under [`verbs`].
 
+mod announce;
 mod aws;
 mod bundles;
 mod cli;
@@ -12,8 +13,12 @@ mod config;
 mod definition;
 mod error;
 mod exit_codes;
+mod interrupt;
 mod nearest;
+mod outcome;
 mod package;
+mod record;
+mod steps;
 mod target;
 mod template;
 mod verbs;
@@ -38,4 +43,11 @@ fn main() -> ExitCode {
 fn report_error(error: &Error) {
     let style = console::Style::new().for_stderr().red().bold();
     eprintln!("{} {error}", style.apply_to("error:"));
+}
+mod rehearsal {
+    pub mod logs {
+        pub fn tail(_: &std::path::Path, _: &str, _: usize) -> Vec<String> {
+            Vec::new()
+        }
+    }
 }

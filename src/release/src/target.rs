@@ -5,7 +5,7 @@
 //! go to AWS with the credentials of the environment. Terraform's outputs and `release stage` both
 //! write this as a JSON file, and `--target FILE` reads it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +25,9 @@ pub struct Target {
     /// Where the APIs are, if not at AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint_url: Option<String>,
-    /// The stage's clock, if this is a stage.
+    /// The stage's time and place, if this is a stage of this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clock: Option<StageClock>,
+    pub stage: Option<StageInfo>,
     /// ECS cluster (name).
     pub cluster: String,
     /// ECS service (name).
@@ -53,14 +53,17 @@ pub struct Target {
     pub urls: Urls,
 }
 
-/// The stage's time, so that another process can show it: virtual = origin + (real − origin) × speed.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// The stage's time and place, so that another process can show the one and find logs in the other:
+/// virtual = origin + (real − origin) × speed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StageClock {
+pub struct StageInfo {
     /// Virtual seconds in one real second.
     pub speed: f64,
     /// When virtual and real time were the same: milliseconds since the Unix epoch.
     pub origin_ms: u64,
+    /// The stage's directory.
+    pub directory: PathBuf,
 }
 
 /// What a task definition of this target refers to.
@@ -195,7 +198,7 @@ impl Target {
             application: application.to_owned(),
             deployment_group: application.to_owned(),
             endpoint_url: Some("http://127.0.0.1:0".to_owned()),
-            clock: None,
+            stage: None,
             bucket: format!("{application}-releases"),
             repository: format!("127.0.0.1:0/{application}"),
             task: Task {
@@ -226,11 +229,6 @@ impl Target {
             region,
             account_id: account,
         }
-    }
-
-    /// Whether the APIs are those of a stage.
-    pub fn is_stage(&self) -> bool {
-        self.endpoint_url.is_some()
     }
 }
 

@@ -177,6 +177,8 @@ pub enum Event {
     AlarmStateChanged {
         /// The alarm's name.
         alarm: String,
+        /// Name of the metric that it stands on.
+        metric: String,
         /// Its new state.
         state: alarm::State,
         /// The state before.

@@ -173,4 +173,26 @@ impl CodeDeploy {
             }
         }
     }
+
+    /// Stops a deployment and puts traffic back.
+    pub async fn stop(&self, id: &str) -> Result<(), AwsError> {
+        let answer = self
+            .client
+            .stop_deployment()
+            .deployment_id(id)
+            .auto_rollback_enabled(true)
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = failed(SERVICE, "StopDeployment")(error);
+                // It ended by itself in the same moment.
+                if error.is("DeploymentAlreadyCompletedException") {
+                    return Ok(());
+                }
+                Err(error)
+            }
+        }
+    }
 }

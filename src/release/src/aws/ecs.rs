@@ -230,3 +230,65 @@ impl Ecs {
         Ok(tasks)
     }
 }
+
+/// How a one-off task stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskEnd {
+    /// Not at its end.
+    Running,
+    /// Every essential container ended with 0.
+    Succeeded,
+    /// Anything else.
+    Failed {
+        /// How, in words.
+        reason: String,
+    },
+}
+
+/// Judges a task: success is STOPPED, because its container exited, with exit code 0; an absent exit
+/// code is failure (ECS developer guide, Task lifecycle and stopped task error codes).
+pub fn task_end(task: &ecs::Task) -> TaskEnd {
+    if task.last_status() != Some("STOPPED") {
+        return TaskEnd::Running;
+    }
+    let exited = task.stop_code() == Some(&ecs::TaskStopCode::EssentialContainerExited);
+    let zero = !task.containers().is_empty()
+        && task
+            .containers()
+            .iter()
+            .all(|container| container.exit_code() == Some(0));
+    if exited && zero {
+        return TaskEnd::Succeeded;
+    }
+    TaskEnd::Failed {
+        reason: stopped_because(task),
+    }
+}
+
+/// Why a task stopped, in words: the task's reason, the container's, and its exit code.
+pub fn stopped_because(task: &ecs::Task) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(
+        task.stopped_reason()
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned),
+    );
+    for container in task.containers() {
+        parts.extend(
+            container
+                .reason()
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned),
+        );
+        parts.extend(
+            container
+                .exit_code()
+                .map(|code| format!("exit code {code}")),
+        );
+    }
+    parts.dedup();
+    if parts.is_empty() {
+        return "its task stopped without a reason".to_owned();
+    }
+    parts.join(", ")
+}

@@ -236,6 +236,7 @@ impl Inner {
         }
         self.events.emit(Event::AlarmStateChanged {
             alarm: alarm.definition.name.clone(),
+            metric: alarm.definition.metric.name.clone(),
             state,
             previous: from,
             reason,
