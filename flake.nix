@@ -19,15 +19,17 @@
         oci = import ./nix/oci.nix { inherit cargo; };
         each = prefix: f: builtins.listToAttrs (map (v: { name = "${prefix}-${v}"; value = f v; }) versions);
         dotted = builtins.replaceStrings [ "_" ] [ "." ];
-        commit = { revision = self.rev or "dirty"; created = self.lastModified or 0; };
+        name = (builtins.fromTOML (builtins.readFile ./release/release.toml)).application.name;
+        revision = self.rev or "dirty";
+        created = self.lastModified or 0;
 
         apps = each "app" (v: import ./nix/app.nix { inherit cargo; feature = "v${v}"; version = dotted v; });
-        images = each "image" (v: import ./nix/image.nix (commit // {
-          inherit pkgs oci; app = apps."app-${v}"; version = dotted v;
-        }));
-        bundles = each "bundle" (v: import ./nix/bundle.nix (commit // {
-          inherit pkgs oci; image = images."image-${v}"; version = dotted v;
-        }));
+        images = each "image" (v: import ./nix/image.nix {
+          inherit pkgs oci name revision created; app = apps."app-${v}"; version = dotted v;
+        });
+        bundles = each "bundle" (v: import ./nix/bundle.nix {
+          inherit pkgs oci name revision; image = images."image-${v}"; version = dotted v;
+        });
         release = import ./nix/release.nix { inherit pkgs cargo; bundles = builtins.attrValues bundles; };
       };
     in

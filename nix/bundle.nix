@@ -1,10 +1,11 @@
 # What is released: the image, the templates and the migrations of one version, and bundle.json.
-{ pkgs, oci, image, version, revision, ... }:
+{ pkgs, oci, image, name, version, revision }:
 let
   migrations = builtins.path { path = ../migrations; name = "migrations"; };
   release = builtins.path { path = ../release; name = "release"; };
 in
-pkgs.runCommand "serein-bundle-${version}" { inherit version; } ''
-  ${oci}/bin/oci bundle --image ${image} --version ${version} --revision ${revision} \
-    --migrations ${migrations} --release ${release} --out "$out"
+pkgs.runCommand "serein-bundle-${version}" { nativeBuildInputs = [ pkgs.rustc ]; passthru = { inherit version; }; } ''
+  ${oci}/bin/oci bundle --image ${image} --name ${name} --version ${version} --revision ${revision} \
+    --templates ${release}/templates --release-toml ${release}/release.toml --migrations ${migrations} \
+    --tool rustc="$(rustc --version | cut -d ' ' -f 2)" --out "$out"
 ''

@@ -16,7 +16,7 @@ let
 
   manifest = path: builtins.fromTOML (builtins.readFile (root + "/${path}/Cargo.toml"));
   members = (builtins.fromTOML (builtins.readFile ../Cargo.toml)).workspace.members;
-  manifests = [ "Cargo.toml" "Cargo.lock" ] ++ map (member: "${member}/Cargo.toml") members;
+  manifests = [ ".cargo" "Cargo.toml" "Cargo.lock" ] ++ map (member: "${member}/Cargo.toml") members;
 
   # The part of the tree that the named files and directories make up.
   sources = paths: builtins.path {

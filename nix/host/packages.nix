@@ -26,7 +26,7 @@ let
   path = packages: "${lib.makeBinPath (packages ++ [ rust ])}:/usr/local/bin:/usr/bin:/bin";
 
   mkDerivation = { name, buildCommand, nativeBuildInputs ? [ ], ... } @ attrs:
-    derivation ((removeAttrs attrs [ "buildInputs" "nativeBuildInputs" ]) // {
+    derivation ((removeAttrs attrs [ "buildInputs" "nativeBuildInputs" "passthru" ]) // {
       inherit system;
       builder = "/bin/bash";
       # The last statement is a real one: a builder that ends in a bare `cp` was seen to be killed.
