@@ -19,6 +19,7 @@
 pub mod archive;
 pub mod bundle;
 pub mod digest;
+pub mod elf;
 pub mod image;
 mod json;
 pub mod layer;
