@@ -116,7 +116,7 @@ pub enum Event {
         /// Which.
         task_set: Side,
     },
-    /// The deployment waits for ContinueDeployment before it moves production traffic.
+    /// The deployment waits for `ContinueDeployment` before it moves production traffic.
     ReadyWaitStarted {
         /// The deployment.
         deployment_id: String,

@@ -163,7 +163,7 @@ pub enum DeploymentStatus {
     Failed,
     /// An alarm, a request or the expiry of the ready wait ended it. Terminal.
     Stopped,
-    /// Green is up and test traffic is allowed; waits for ContinueDeployment.
+    /// Green is up and test traffic is allowed; waits for `ContinueDeployment`.
     Ready,
 }
 
@@ -213,7 +213,7 @@ pub enum TargetStatus {
     Skipped,
     /// In the API's model; never produced here.
     Unknown,
-    /// The deployment waits for ContinueDeployment.
+    /// The deployment waits for `ContinueDeployment`.
     Ready,
 }
 

@@ -131,6 +131,7 @@ pub(crate) mod optional_millis {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    #[expect(clippy::ref_option, reason = "the signature that serde calls")]
     pub fn serialize<S: Serializer>(
         duration: &Option<Duration>,
         serializer: S,

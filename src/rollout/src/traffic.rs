@@ -20,7 +20,7 @@ use crate::time::millis;
 ///
 /// CodeDeploy documents this bound for Lambda only ("Quotas"); for ECS none is stated. Applying
 /// it to ECS as well is a choice.
-pub const MAX_DURATION: Duration = Duration::from_secs(2880 * 60);
+pub const MAX_DURATION: Duration = Duration::from_hours(48);
 
 /// A traffic routing configuration (`trafficRoutingConfig` of a deployment configuration).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -62,8 +62,12 @@
 //! `PutLifecycleEventHookExecutionStatus`) is an observation like any other; where CodeDeploy
 //! would answer it with an exception, [`Step::refused`] says which.
 
+mod emit;
+mod end;
+mod forward;
 mod machine;
 pub mod messages;
+mod observe;
 mod spec;
 mod step;
 

@@ -15,21 +15,21 @@ pub mod limits {
 
     /// Green must be stable this long after `Install` began (CodeDeploy user guide,
     /// "Troubleshoot Amazon ECS deployment issues").
-    pub const INSTALL: Duration = Duration::from_secs(60 * 60);
+    pub const INSTALL: Duration = Duration::from_hours(1);
 
     /// A hook must be answered this long after it was called (user guide, "Quotas").
-    pub const HOOK: Duration = Duration::from_secs(3600);
+    pub const HOOK: Duration = Duration::from_hours(1);
 
     /// Green that scales before the shift is given this long to settle (ECS developer guide,
     /// "CodeDeploy blue/green deployments for Amazon ECS", on Auto Scaling).
-    pub const SETTLE: Duration = Duration::from_secs(60 * 60);
+    pub const SETTLE: Duration = Duration::from_hours(1);
 
     /// While traffic shifts, green may be unsteady for this long (the same page).
-    pub const UNSTABLE_IN_SHIFT: Duration = Duration::from_secs(5 * 60);
+    pub const UNSTABLE_IN_SHIFT: Duration = Duration::from_mins(5);
 
     /// A deployment must begin this long after it was created (user guide, "Quotas": a lifecycle
     /// event that does not start within 5 minutes fails).
-    pub const START: Duration = Duration::from_secs(5 * 60);
+    pub const START: Duration = Duration::from_mins(5);
 
     /// How long a deployment stays `Created`. A choice: records show `Created` 2 to 3 seconds
     /// after the call.
