@@ -31,18 +31,40 @@
 //! # Nothing outlives the stage
 //!
 //! Every process that is started here is killed by the kernel when the stage's process dies, even by
-//! SIGKILL.
+//! SIGKILL: see [`spawn`] for how.
 
+mod cgroup;
+mod container;
+mod dial;
+pub mod ids;
 mod image;
+mod log;
+mod prepare;
+mod sandbox;
+mod spawn;
 mod spec;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
 
-pub use image::{Image, ImageConfig, ImageError, ImageStore};
-pub use spec::ContainerSpec;
+pub use container::Container;
+pub use image::{Image, ImageConfig, ImageError, ImageStore, remove_tree};
+pub use spec::{ContainerSpec, Env};
+
+use crate::leftovers::Claim;
+use cgroup::Groups;
+use spawn::Spawner;
 
 /// Opens connections to one port of one task.
 pub trait Dial: Send + Sync + 'static {
@@ -68,6 +90,35 @@ pub enum Kind {
     Process,
 }
 
+impl Kind {
+    /// `auto`, `sandbox`, `runc` or `process`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Sandbox => "sandbox",
+            Self::Runc => "runc",
+            Self::Process => "process",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Auto, Self::Sandbox, Self::Runc, Self::Process]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .ok_or_else(|| format!("{name:?} is not one of auto, sandbox, runc and process"))
+    }
+}
+
 /// How to make a [`Runtime`].
 #[derive(Debug, Clone)]
 pub struct RuntimeOptions {
@@ -75,6 +126,19 @@ pub struct RuntimeOptions {
     pub dir: PathBuf,
     /// The way of isolating tasks.
     pub kind: Kind,
+    /// The stage's claim on its directory, in which started processes are written down.
+    pub claim: Option<Claim>,
+}
+
+impl RuntimeOptions {
+    /// The best isolation that this machine allows.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            kind: Kind::Auto,
+            claim: None,
+        }
+    }
 }
 
 /// How tasks are isolated on this machine, for reports.
@@ -84,8 +148,25 @@ pub struct Isolation {
     pub kind: Kind,
     /// Why the better kinds are not in use; empty when the best is.
     pub because: Vec<String>,
-    /// Whether a task's memory limit is enforced, and if not, why.
+    /// Whether limits of memory and processes are enforced, and if not, why.
     pub limits: Result<(), String>,
+}
+
+impl std::fmt::Display for Isolation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Sandbox => "own namespaces (user, mount, pid, ipc, uts, net)",
+            Kind::Runc => "runc",
+            Kind::Process | Kind::Auto => "NOT ISOLATED: plain processes of this machine",
+        })?;
+        if let Err(problem) = &self.limits {
+            write!(f, "; memory limits are not enforced ({problem})")?;
+        }
+        for reason in &self.because {
+            write!(f, "; {reason}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Why a task could not be started, or what went wrong with it.
@@ -93,7 +174,7 @@ pub struct Isolation {
 #[non_exhaustive]
 pub enum RuntimeError {
     /// The kind of isolation that was asked for does not work here.
-    #[error("cannot isolate tasks by {kind:?} on this machine: {problem}")]
+    #[error("cannot isolate tasks by {kind} on this machine: {problem}")]
     Unavailable {
         /// What was asked for.
         kind: Kind,
@@ -115,20 +196,6 @@ pub enum RuntimeError {
     },
 }
 
-/// Starts containers. Clones share everything.
-///
-/// When the last clone and the last [`Container`] are gone, whatever still runs is killed.
-#[derive(Debug, Clone)]
-pub struct Runtime {
-    isolation: Arc<Isolation>,
-}
-
-/// A started container. Clones are handles of the same one.
-#[derive(Debug, Clone)]
-pub struct Container {
-    id: Arc<str>,
-}
-
 /// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
@@ -141,97 +208,138 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// Ended by SIGKILL.
+    const KILLED: Self = Self {
+        code: None,
+        signal: Some(9),
+        out_of_memory: false,
+    };
+
     /// The number that ECS shows: the exit code, or 128 + the signal's number.
     pub fn exit_code(self) -> i32 {
-        self.code.unwrap_or_else(|| 128 + self.signal.unwrap_or(0))
+        self.code
+            .unwrap_or_else(|| 128 + self.signal.unwrap_or_default())
     }
 }
 
+/// Starts containers. Clones share everything.
+///
+/// When the last clone is gone, whatever still runs is killed.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    isolation: Isolation,
+    claim: Option<Claim>,
+    /// Why there are no control groups is in `isolation`.
+    groups: Option<Groups>,
+    containers: Mutex<HashMap<String, Container>>,
+    count: AtomicU32,
+    // Dropped last: its end kills what is left.
+    spawner: Arc<Spawner>,
+}
+
 impl Runtime {
-    /// Finds out what works on this machine; takes some milliseconds.
+    /// Finds out what works on this machine, by trying it in a child process: that takes some
+    /// milliseconds, in which the calling thread is blocked.
     pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
-        Err(RuntimeError::Unavailable {
+        std::fs::create_dir_all(&options.dir).map_err(|source| RuntimeError::Directory {
+            path: options.dir.clone(),
+            source,
+        })?;
+        let spawner = Spawner::new().map_err(|error| RuntimeError::Unavailable {
             kind: options.kind,
-            problem: "the runtime has not landed yet".into(),
+            problem: format!("cannot start a thread: {error}"),
+        })?;
+        let groups = Groups::find();
+        let mut because = Vec::new();
+        let kind = choose(&options, &spawner, &mut because)?;
+        let (groups, limits) = match groups {
+            Ok(groups) => (Some(groups), Ok(())),
+            Err(problem) => (None, Err(problem)),
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                isolation: Isolation {
+                    kind,
+                    because,
+                    limits,
+                },
+                claim: options.claim,
+                groups,
+                containers: Mutex::default(),
+                count: AtomicU32::new(0),
+                spawner: Arc::new(spawner),
+            }),
         })
     }
 
     /// How tasks are isolated, for reports.
     pub fn isolation(&self) -> &Isolation {
-        &self.isolation
+        &self.inner.isolation
     }
 
     /// Starts a container; returns when its program runs (`execve` has succeeded).
-    #[expect(clippy::unused_async, reason = "lands within minutes")]
+    ///
+    /// # Errors
+    /// [`RuntimeError::CannotStart`] names what is missing in the image or on the machine.
     pub async fn start(&self, spec: ContainerSpec) -> Result<Container, RuntimeError> {
-        Err(RuntimeError::CannotStart(spec.name))
+        let number = self.inner.count.fetch_add(1, Ordering::Relaxed);
+        let container = self.start_sandbox(spec, number).await?;
+        if let Some(claim) = &self.inner.claim {
+            claim.started(container.pid());
+        }
+        Ok(container)
     }
 
     /// Kills everything that still runs, and waits until it is gone.
-    #[expect(clippy::unused_async, reason = "lands within minutes")]
-    pub async fn shutdown(&self) {}
-}
-
-impl Container {
-    /// A name that is unique among all containers of this stage.
-    pub fn id(&self) -> &str {
-        &self.id
+    pub async fn shutdown(&self) {
+        let running: Vec<Container> = self.containers().values().cloned().collect();
+        for container in &running {
+            container.kill();
+        }
+        for container in &running {
+            container.wait().await;
+        }
     }
 
-    /// The process id of the container's first process, as this machine counts.
-    pub fn pid(&self) -> u32 {
-        0
-    }
-
-    /// How it ended, once it has.
-    pub fn exit(&self) -> Option<Exit> {
-        None
-    }
-
-    /// Waits for the end.
-    pub async fn wait(&self) -> Exit {
-        std::future::pending().await
-    }
-
-    /// Sends the image's stop signal (SIGTERM unless it says otherwise), and SIGKILL after
-    /// `stop_timeout` of real time; returns when it has ended.
-    #[expect(unused_variables, reason = "lands within minutes")]
-    pub async fn stop(&self, stop_timeout: Duration) -> Exit {
-        self.wait().await
-    }
-
-    /// Sends SIGKILL. Does not wait.
-    pub fn kill(&self) {}
-
-    /// Opens connections to `port` of this container.
-    #[expect(unused_variables, reason = "lands within minutes")]
-    pub fn dialer(&self, port: u16) -> Arc<dyn Dial> {
-        Arc::new(Nowhere)
-    }
-
-    /// The file with the container's output.
-    pub fn log_path(&self) -> PathBuf {
-        PathBuf::new()
-    }
-
-    /// The last lines of the output, for messages.
-    #[expect(unused_variables, reason = "lands within minutes")]
-    pub fn log_tail(&self, lines: usize) -> Vec<String> {
-        Vec::new()
+    fn containers(&self) -> std::sync::MutexGuard<'_, HashMap<String, Container>> {
+        self.inner
+            .containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A connection to one address of this machine: for targets that are not containers, and for tests.
-impl Dial for SocketAddr {
-    fn dial(&self) -> BoxFuture<'_, io::Result<TcpStream>> {
-        Box::pin(TcpStream::connect(*self))
+fn choose(
+    options: &RuntimeOptions,
+    spawner: &Spawner,
+    because: &mut Vec<String>,
+) -> Result<Kind, RuntimeError> {
+    let works = sandbox::probe(spawner, &options.dir);
+    match (options.kind, works) {
+        (Kind::Auto | Kind::Sandbox, Ok(())) => Ok(Kind::Sandbox),
+        (kind, Err(problem)) => {
+            because.push(problem.clone());
+            Err(RuntimeError::Unavailable { kind, problem })
+        }
+        (kind, Ok(())) => Err(RuntimeError::Unavailable {
+            kind,
+            problem: "it has not landed yet".into(),
+        }),
     }
 }
 
-struct Nowhere;
+fn host_name(id: &str) -> String {
+    id.chars().take(64).collect()
+}
 
-impl Dial for Nowhere {
-    fn dial(&self) -> BoxFuture<'_, io::Result<TcpStream>> {
-        Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
-    }
+/// The directory that a root file system is entered by.
+fn open_root(rootfs: &Path) -> io::Result<std::os::fd::OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(rootfs, flags, Mode::empty())?)
 }

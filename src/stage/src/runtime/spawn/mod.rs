@@ -1,0 +1,362 @@
+//! Makes processes.
+//!
+//! All of them are made by one thread that lives as long as the [`Runtime`](super::Runtime). The
+//! kernel kills a process with PR_SET_PDEATHSIG when the *thread* that made it ends: a thread of a
+//! pool, which ends when it has been idle for a while, would take tasks with it. And the thread has
+//! a working directory of its own, so that it can stand in an image's root when it makes a task:
+//! that is how the task gets there however little its user may see of the path.
+
+pub mod child;
+pub mod handout;
+pub mod sys;
+
+use std::{
+    ffi::c_int,
+    io,
+    mem::MaybeUninit,
+    net::TcpListener,
+    os::fd::{AsFd, OwnedFd},
+    sync::mpsc,
+    time::Duration,
+};
+
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags,
+        SocketFlags, SocketType,
+    },
+    process::{Gid, Pid, Signal, Uid, WaitId, WaitIdOptions},
+};
+
+use super::{Exit, ids::IdMap};
+use child::Step;
+
+/// A child process that has not been waited for yet.
+///
+/// Dropping it leaves the process alone; only the runtime's end kills what is left.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl Child {
+    /// Takes over a process that std has started.
+    pub fn adopt(child: &std::process::Child) -> io::Result<Self> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+        // Not waited for yet, so the number is still that of this process.
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+        Ok(Self { pid, pidfd })
+    }
+
+    /// Its id in the stage's namespace.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Refers to it even after its id has been used again.
+    pub fn pidfd(&self) -> io::Result<OwnedFd> {
+        self.pidfd.try_clone()
+    }
+
+    /// Sends it a signal; nothing happens if it has ended.
+    pub fn signal(&self, signal: Signal) {
+        signal_pidfd(&self.pidfd, signal);
+    }
+
+    /// Waits for its end, at once when it ends.
+    pub async fn wait(self) -> io::Result<Exit> {
+        let pidfd = sys::watch(self.pidfd)?;
+        loop {
+            let mut ready = pidfd.readable().await?;
+            if let Some(exit) = reap(ready.get_inner(), WaitIdOptions::NOHANG)? {
+                return Ok(exit);
+            }
+            ready.clear_ready();
+        }
+    }
+
+    /// Kills it and waits, blocking, until it is gone.
+    pub fn kill_and_reap(self) {
+        self.signal(Signal::KILL);
+        let _ = reap(&self.pidfd, WaitIdOptions::empty());
+    }
+}
+
+/// Sends a signal to the process that `pidfd` refers to; nothing happens if it has ended.
+pub fn signal_pidfd(pidfd: &OwnedFd, signal: Signal) {
+    let _ = rustix::process::pidfd_send_signal(pidfd, signal);
+}
+
+fn reap(pidfd: &OwnedFd, options: WaitIdOptions) -> io::Result<Option<Exit>> {
+    let id = WaitId::PidFd(pidfd.as_fd());
+    let status = rustix::process::waitid(id, WaitIdOptions::EXITED | options)?;
+    Ok(status.map(|status| Exit {
+        code: status.exit_status(),
+        signal: status.terminating_signal(),
+        out_of_memory: false,
+    }))
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The thread that makes processes. When it is dropped, the kernel kills all of them.
+#[derive(Debug)]
+pub struct Spawner {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Spawner {
+    /// Starts the thread.
+    pub fn new() -> io::Result<Self> {
+        let (jobs, todo) = mpsc::channel::<Job>();
+        let (ready, is_ready) = mpsc::channel();
+        let run = move || {
+            let _ = ready.send(sys::own_working_directory());
+            for job in todo {
+                job();
+            }
+        };
+        std::thread::Builder::new()
+            .name("stage-spawner".into())
+            .spawn(run)?;
+        is_ready.recv().map_err(|_| io::ErrorKind::BrokenPipe)??;
+        Ok(Self { jobs })
+    }
+
+    /// Runs something on the thread and waits, blocking, for its result.
+    pub fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (answer, result) = mpsc::channel();
+        let job = Box::new(move || {
+            let _ = answer.send(job());
+        });
+        self.jobs.send(job).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        result.recv().map_err(|_| io::ErrorKind::BrokenPipe)?
+    }
+
+    /// Starts a program that dies with the stage.
+    pub fn command(&self, mut command: std::process::Command) -> io::Result<std::process::Child> {
+        sys::die_with_parent(&mut command);
+        self.run(move || command.spawn())
+    }
+}
+
+/// A task's program runs.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its first process.
+    pub child: Child,
+    /// The process that hands out its sockets, if it has a network of its own.
+    pub handout: Option<Handout>,
+    /// The sockets that listen inside, in the order of `reach`.
+    pub listeners: Vec<TcpListener>,
+}
+
+/// The process that hands out sockets of a network namespace.
+#[derive(Debug)]
+pub struct Handout {
+    /// The process.
+    pub child: Child,
+    /// The stage's end of the connection; closing it ends the process.
+    pub control: OwnedFd,
+}
+
+/// Why a task's program does not run.
+#[derive(Debug)]
+pub enum LaunchError {
+    /// The stage could not make the process.
+    Stage(&'static str, io::Error),
+    /// The new process could not go on.
+    Child(Step, Errno),
+    /// The new process ended without a word.
+    Vanished,
+}
+
+impl std::fmt::Display for LaunchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stage(what, error) => write!(f, "cannot {what}: {error}"),
+            Self::Child(step, errno) => {
+                write!(f, "cannot {}: {}", step.describe(), io::Error::from(*errno))
+            }
+            Self::Vanished => f.write_str("the new process ended before it ran its program"),
+        }
+    }
+}
+
+/// A pair of connected sockets that keep the bounds of messages.
+pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// Makes a process that becomes a task, and waits, blocking, until its program runs.
+///
+/// `confine` is called with the process's id before it does anything, to put it under limits.
+pub fn launch(
+    spawner: &Spawner,
+    plan: child::Plan,
+    gate: &OwnedFd,
+    root: OwnedFd,
+    ids: Option<IdMap>,
+    confine: impl FnOnce(Pid) -> io::Result<()>,
+) -> Result<Launched, LaunchError> {
+    let namespaces = match &plan.sandbox {
+        Some(_) => sys::ALL_NAMESPACES,
+        None => 0,
+    };
+    let isolated = plan.sandbox.is_some();
+    let cloned = clone(spawner, namespaces, Some(root), Made::Task(plan))
+        .map_err(|error| LaunchError::Stage("make a process in new namespaces", error))?;
+    let child = cloned;
+    let started = (|| {
+        let pid = child.pid();
+        confine(pid).map_err(|error| LaunchError::Stage("limit the process", error))?;
+        if let Some(ids) = ids {
+            ids.write(pid)
+                .map_err(|error| LaunchError::Stage("map users", error))?;
+        }
+        let enter_as = ids.and_then(IdMap::enter_as);
+        let handout = match isolated {
+            true => Some(
+                hand_out(spawner, &child, enter_as)
+                    .map_err(|error| LaunchError::Stage("make a process for sockets", error))?,
+            ),
+            false => None,
+        };
+        match converse(gate) {
+            Ok(listeners) => Ok((handout, listeners)),
+            Err(error) => {
+                if let Some(handout) = handout {
+                    handout.child.kill_and_reap();
+                }
+                Err(error)
+            }
+        }
+    })();
+    match started {
+        Ok((handout, listeners)) => Ok(Launched {
+            child,
+            handout,
+            listeners,
+        }),
+        Err(error) => {
+            child.kill_and_reap();
+            Err(error)
+        }
+    }
+}
+
+enum Made {
+    Task(child::Plan),
+    Handout(handout::Plan),
+}
+
+fn clone(
+    spawner: &Spawner,
+    namespaces: c_int,
+    directory: Option<OwnedFd>,
+    made: Made,
+) -> io::Result<Child> {
+    // The plan, and with it the child's ends of all sockets, is dropped on the thread.
+    let cloned = spawner.run(move || {
+        if let Some(directory) = &directory {
+            rustix::process::fchdir(directory)?;
+        }
+        let role = match &made {
+            Made::Task(plan) => sys::Role::Task(plan),
+            Made::Handout(plan) => sys::Role::Handout(plan),
+        };
+        let cloned = sys::clone(namespaces, role);
+        if directory.is_some() {
+            // Stand on nothing that somebody may want to remove.
+            let _ = rustix::process::chdir(c"/");
+        }
+        cloned
+    })?;
+    Ok(Child {
+        pid: cloned.pid,
+        pidfd: cloned.pidfd,
+    })
+}
+
+fn hand_out(spawner: &Spawner, task: &Child, enter_as: Option<(Uid, Gid)>) -> io::Result<Handout> {
+    use std::os::fd::AsRawFd;
+    let (control, other) = socket_pair()?;
+    let pidfd = task.pidfd()?;
+    let mut keep = vec![other.as_raw_fd(), pidfd.as_raw_fd()];
+    keep.sort_unstable();
+    let plan = handout::Plan {
+        control: other,
+        keep,
+        namespace: handout::Namespace::Of(pidfd),
+        enter_as,
+    };
+    let child = clone(spawner, 0, None, Made::Handout(plan))?;
+    Ok(Handout { child, control })
+}
+
+/// How long a new process may take to run its program. Real time; it takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Lets the child go on, and hears from it until it runs its program.
+fn converse(gate: &OwnedFd) -> Result<Vec<TcpListener>, LaunchError> {
+    let stage = |error: Errno| LaunchError::Stage("talk to the new process", error.into());
+    rustix::net::sockopt::set_socket_timeout(
+        gate,
+        rustix::net::sockopt::Timeout::Recv,
+        Some(PATIENCE),
+    )
+    .map_err(stage)?;
+    rustix::net::send(gate, b"!", SendFlags::NOSIGNAL).map_err(stage)?;
+    let mut listeners = Vec::new();
+    loop {
+        let (message, socket) = receive(gate, RecvFlags::empty()).map_err(stage)?;
+        match (message.as_slice(), socket) {
+            // `execve` has closed the gate. Or the process has died, which its exit will tell.
+            ([], _) => return Ok(listeners),
+            ([child::LISTENER], Some(socket)) => listeners.push(TcpListener::from(socket)),
+            ([child::FAILED, step, a, b, c, d], _) => {
+                let errno = Errno::from_raw_os_error(i32::from_ne_bytes([*a, *b, *c, *d]));
+                return Err(match Step::from_number(*step) {
+                    Some(step) => LaunchError::Child(step, errno),
+                    None => LaunchError::Vanished,
+                });
+            }
+            _ => return Err(LaunchError::Vanished),
+        }
+    }
+}
+
+/// Receives one message and the socket that comes with it, if one does. Empty: the other end is
+/// closed.
+pub fn receive(from: impl AsFd, flags: RecvFlags) -> Result<(Vec<u8>, Option<OwnedFd>), Errno> {
+    let mut buffer = [0_u8; 16];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    loop {
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut data = [rustix::io::IoSliceMut::new(&mut buffer)];
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        match rustix::net::recvmsg(from.as_fd(), &mut data, &mut control, flags) {
+            Ok(received) => {
+                let socket = control.drain().find_map(|message| match message {
+                    RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+                    _ => None,
+                });
+                let length = received.bytes.min(buffer.len());
+                return Ok((buffer[..length].to_vec(), socket));
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

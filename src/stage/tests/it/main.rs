@@ -1,0 +1,5 @@
+//! The stage's integration tests, in one binary.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod runtime;
+mod support;
