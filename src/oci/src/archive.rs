@@ -11,6 +11,7 @@
 //! anywhere in such an archive is an error. Archives by others (skopeo, buildah) are held to what the
 //! specification says.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -236,7 +237,18 @@ impl Archive {
         self.blobs.get(&digest).map(|place| self.section(*place))
     }
 
-    fn section(&self, place: Place) -> Section<'_> {
+    /// Like [`Archive::blob`], but with a file handle of its own.
+    #[cfg(feature = "push")]
+    pub(crate) fn detached_blob(&self, digest: Digest) -> io::Result<impl Read + Send + use<>> {
+        let place = *self.blobs.get(&digest).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Section {
+            file: self.file.try_clone()?,
+            at: place.at,
+            left: place.size,
+        })
+    }
+
+    fn section(&self, place: Place) -> Section<&File> {
         Section {
             file: &self.file,
             at: place.at,
@@ -269,25 +281,25 @@ impl Archive {
 
 /// A part of a file, read at its own position: several can be read at once.
 #[derive(Debug)]
-pub(crate) struct Section<'a> {
-    file: &'a File,
+pub(crate) struct Section<F> {
+    file: F,
     at: u64,
     left: u64,
 }
 
-impl Read for Section<'_> {
+impl<F: Borrow<File>> Read for Section<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = buffer
             .len()
             .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let n = self.file.read_at(&mut buffer[..most], self.at)?;
+        let n = self.file.borrow().read_at(&mut buffer[..most], self.at)?;
         self.at += n as u64;
         self.left -= n as u64;
         Ok(n)
     }
 }
 
-impl Source for Section<'_> {
+impl<F: Borrow<File>> Source for Section<F> {
     fn skip(&mut self, bytes: u64) -> io::Result<u64> {
         let skipped = bytes.min(self.left);
         self.at += skipped;
@@ -304,8 +316,8 @@ pub(crate) struct LayerReader<'a> {
 }
 
 enum Decoder<'a> {
-    Plain(Hashing<Section<'a>>),
-    Gzip(Box<MultiGzDecoder<BufReader<Hashing<Section<'a>>>>>),
+    Plain(Hashing<Section<&'a File>>),
+    Gzip(Box<MultiGzDecoder<BufReader<Hashing<Section<&'a File>>>>>),
 }
 
 /// The limit of bytes before compression was reached: carried through [`io::Error`].
