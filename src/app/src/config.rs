@@ -10,12 +10,14 @@
 use std::env::VarError;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::version;
 
@@ -86,23 +88,26 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Where a variable's value comes from.
+type Lookup = Box<dyn Fn(&str) -> Result<String, VarError>>;
+
 /// Reads variables and collects what is wrong with them.
-pub struct Reader<'a> {
-    lookup: &'a dyn Fn(&str) -> Result<String, VarError>,
+pub struct Reader {
+    lookup: Lookup,
+    has_hosts_file: bool,
     problems: Vec<String>,
 }
 
-impl Reader<'static> {
+impl Reader {
     /// Of the process's environment.
     pub fn of_process() -> Self {
         Self {
-            lookup: &|name| std::env::var(name),
+            lookup: Box::new(|name| std::env::var(name)),
+            has_hosts_file: Path::new("/etc/hosts").exists(),
             problems: Vec::new(),
         }
     }
-}
 
-impl Reader<'_> {
     /// What was read, if nothing was wrong.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
         match value {
@@ -167,11 +172,17 @@ impl Reader<'_> {
     /// LOG.
     pub fn log(&mut self) -> Option<EnvFilter> {
         let filter = self.text("LOG").unwrap_or_else(|| DEFAULT_LOG.to_owned());
+        // A word alone that is no level would be taken for a target, and silence all others.
+        let no_level =
+            |part: &&str| !part.contains(['=', '[']) && LevelFilter::from_str(part).is_err();
+        if let Some(part) = filter.split(',').map(str::trim).find(no_level) {
+            return self.problem(format!(
+                "LOG is not a filter: {part:?} is no level (off, error, warn, info, debug, trace)"
+            ));
+        }
         match EnvFilter::try_new(&filter) {
             Ok(filter) => Some(filter),
-            Err(error) => self.problem(format!(
-                "LOG is not a filter ({error}): levels such as info, or target=level, by commas"
-            )),
+            Err(error) => self.problem(format!("LOG is not a filter: {error}")),
         }
     }
 
@@ -198,11 +209,17 @@ impl Reader<'_> {
         } else {
             self.database_parts()
         }?;
-        Some(
-            options
-                .application_name(&format!("app {}", version::NUMBER))
-                .disable_statement_logging(),
-        )
+        Some(self.finished(options))
+    }
+
+    fn finished(&self, mut options: PgConnectOptions) -> PgConnectOptions {
+        // glibc knows "localhost" from /etc/hosts only, and asks DNS where that file is missing, as in
+        // a bare image. The name means this machine all the same (RFC 6761, 6.3).
+        if options.get_host() == "localhost" && !self.has_hosts_file {
+            options = options.host("127.0.0.1");
+        }
+        let name = format!("app {}", version::NUMBER);
+        options.application_name(&name).disable_statement_logging()
     }
 
     fn database_url(&mut self, url: &str) -> Option<PgConnectOptions> {
@@ -363,3 +380,6 @@ impl Reader<'_> {
 const DEFAULT_LOG: &str = "info,sqlx::postgres::notice=warn";
 
 const SSL_MODES: &str = "disable, allow, prefer, require, verify-ca, verify-full";
+
+#[cfg(test)]
+mod tests;

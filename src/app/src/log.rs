@@ -11,7 +11,7 @@ pub const ACCESS: &str = "app::access";
 /// The same for requests to `/healthz/…`, of which there are many and most are dull.
 pub const ACCESS_HEALTH: &str = "app::access::health";
 
-/// Starts logging; once, before anything is logged.
+/// Starts logging; once, before anything is logged. A panic is a line like any other from then on.
 pub fn start(filter: EnvFilter) {
     tracing_subscriber::fmt()
         .json()
@@ -22,4 +22,5 @@ pub fn start(filter: EnvFilter) {
         .log_internal_errors(false)
         .with_env_filter(filter)
         .init();
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
 }

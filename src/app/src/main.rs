@@ -13,6 +13,15 @@ mod serve;
 mod version;
 mod web;
 
+#[cfg(test)]
+#[path = "../tests/it/support/postgres.rs"]
+#[expect(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "shared with the integration tests, which use all of it"
+)]
+mod postgres;
+
 use std::process::ExitCode;
 use std::time::Duration;
 

@@ -327,3 +327,6 @@ pub fn needed() -> impl Iterator<Item = i64> {
         .filter(|step| step.kind == Kind::Expand)
         .map(|step| step.number)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,9 +17,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{BoxError, Json, Router};
 use futures_util::FutureExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes};
 use serde_json::json;
 use tokio::time::timeout;
 use tower::Service;
@@ -65,7 +65,10 @@ pub fn pages(app: Arc<App>) -> Router {
 }
 
 /// Answers one request, whatever happens.
-pub async fn answer(mut pages: Router, request: Request<Incoming>, limit: Duration) -> Response {
+pub async fn answer<B>(mut pages: Router, request: Request<B>, limit: Duration) -> Response
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     let trace_id = trace::of(request.headers());
     let span = info_span!("request", trace_id = trace_id.to_str().unwrap_or_default());
     let mut access = Access::new(&request, span.clone());
@@ -153,5 +156,47 @@ impl From<crate::database::DatabaseError> for Failure {
         } else {
             Self::Fault
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// What a page gives, whatever it does.
+    async fn answer_of(pages: Router) -> (u16, String) {
+        let request = Request::get("/").body(axum::body::Body::empty()).unwrap();
+        let response = answer(pages, request, Duration::from_millis(50)).await;
+        assert!(response.headers().contains_key(trace::HEADER));
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 10_000)
+            .await
+            .unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_page_that_panics_is_a_500() {
+        async fn page() -> String {
+            panic!("on purpose")
+        }
+        let (status, body) = answer_of(Router::new().route("/", get(page))).await;
+        let expected = format!(
+            r#"{{"error":"internal error","version":"{}"}}"#,
+            version::NUMBER
+        );
+        assert_eq!((status, body), (500, expected));
+    }
+
+    #[tokio::test]
+    async fn a_page_that_hangs_is_a_503() {
+        let page = get(async || std::future::pending::<String>().await);
+        let (status, body) = answer_of(Router::new().route("/", page)).await;
+        assert!(
+            status == 503 && body.contains("no answer in 50ms"),
+            "{status} {body}"
+        );
     }
 }
