@@ -35,7 +35,7 @@ pub struct AlarmsOptions {
 impl Default for AlarmsOptions {
     fn default() -> Self {
         Self {
-            metric_delay: Duration::from_secs(60),
+            metric_delay: Duration::from_mins(1),
         }
     }
 }
@@ -128,20 +128,19 @@ impl Alarms {
     pub fn put(&self, definition: Definition) -> Result<(), AlarmError> {
         definition.validate()?;
         let mut alarms = lock(&self.0.alarms);
-        match alarms.get_mut(&definition.name) {
-            Some(alarm) => alarm.definition = definition,
-            None => {
-                let alarm = Alarm {
-                    state: State::InsufficientData,
-                    reason: "Unchecked: Initial alarm creation".into(),
-                    value: None,
-                    since: self.0.clock.now(),
-                    history: Vec::new(),
-                    definition,
-                };
-                alarms.insert(alarm.definition.name.clone(), alarm);
-            }
+        if let Some(alarm) = alarms.get_mut(&definition.name) {
+            alarm.definition = definition;
+            return Ok(());
         }
+        let alarm = Alarm {
+            state: State::InsufficientData,
+            reason: "Unchecked: Initial alarm creation".into(),
+            value: None,
+            since: self.0.clock.now(),
+            history: Vec::new(),
+            definition,
+        };
+        alarms.insert(alarm.definition.name.clone(), alarm);
         Ok(())
     }
 

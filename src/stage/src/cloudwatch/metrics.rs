@@ -16,7 +16,7 @@ use rollout::{
 };
 
 /// The resolution of AWS's own metrics, and of the buckets here.
-pub const RESOLUTION: Duration = Duration::from_secs(60);
+pub const RESOLUTION: Duration = Duration::from_mins(1);
 
 /// Buckets kept a metric: a day.
 const KEPT: usize = 24 * 60;

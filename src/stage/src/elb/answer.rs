@@ -15,6 +15,10 @@ use super::{ticket::Ticket, upstream::Upstream};
 
 /// The body of a response to a client.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the common one, and moved twice"
+)]
 pub(super) enum Answer {
     /// Written by the load balancer.
     Page(Option<Bytes>),

@@ -211,7 +211,9 @@ impl TraceId {
         text.push_str("=1-");
         let push = |number: u64, digits: u32, text: &mut String| {
             for digit in (0..digits).rev() {
-                text.push(char::from(HEX[(number >> (digit * 4)) as usize & 15]));
+                text.push(char::from(
+                    HEX[usize::from((number >> (digit * 4)) as u8 & 15)],
+                ));
             }
         };
         push(self.time, 8, &mut text);

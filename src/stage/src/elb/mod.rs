@@ -32,7 +32,7 @@
 //!
 //! The proxy runs on one thread of its own with a single-threaded runtime: nothing it does waits
 //! for a lock that somebody else holds, a request is one task, and what the rest of the stage does
-//! does not delay it. `benches/load-balancer` compares what a request costs with nginx and HAProxy.
+//! does not delay it. `benches/load-balancer` compares what a request costs with nginx and `HAProxy`.
 
 pub mod access_log;
 mod answer;
@@ -520,7 +520,7 @@ async fn watch_connections(shared: Arc<Shared>, groups: Vec<Arc<Group>>) {
 
 /// Publishes the host counts of each minute, and tells what each group did in it.
 async fn report_minutes(clock: Clock, groups: Vec<Arc<Group>>, events: Events) {
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
     let mut before: Vec<Counts> = groups.iter().map(|group| group.meters.counts()).collect();
     let mut at = clock.now();
     loop {

@@ -35,7 +35,7 @@ impl Default for Options {
             dimension: "app/stage/0000000000000000".into(),
             production_port: 0,
             test_port: 0,
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
             groups: Vec::new(),
             production: Vec::new(),
@@ -66,7 +66,7 @@ impl TargetGroupOptions {
             dimension: format!("targetgroup/{name}/0000000000000000"),
             name,
             health_check: HealthCheck::default(),
-            deregistration_delay: Duration::from_secs(300),
+            deregistration_delay: Duration::from_mins(5),
         }
     }
 }

@@ -131,7 +131,9 @@ where
     let result = result.await;
     if result.is_err() {
         // The other direction must not wait for a peer that is gone.
-        links.into_iter().for_each(|link| link.end(Verdict::None));
+        for link in links {
+            link.end(Verdict::None);
+        }
     }
     (copied, result)
 }

@@ -222,6 +222,10 @@ fn builder() -> hyper::client::conn::http1::Builder {
 
 /// The connections of one target.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "connections go in and out for each request; their hundreds of bytes stay in place"
+)]
 pub(super) struct Pool {
     idle: Mutex<Vec<Box<Upstream>>>,
     /// All of them, idle and busy.
@@ -263,6 +267,7 @@ impl Pool {
         self.lock().clear();
     }
 
+    #[expect(clippy::vec_box, reason = "see the field")]
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Upstream>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
