@@ -31,7 +31,9 @@ pub(crate) struct ObjectStore {
 
 impl std::fmt::Debug for ObjectStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ObjectStore").field("root", &self.root).finish_non_exhaustive()
+        f.debug_struct("ObjectStore")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,12 +61,15 @@ impl ObjectStore {
         for bucket in buckets {
             std::fs::create_dir_all(root.join(bucket))?;
         }
-        let open = || {
-            FileSystem::new(root).map_err(|error| std::io::Error::other(format!("{error:?}")))
-        };
+        let open =
+            || FileSystem::new(root).map_err(|error| std::io::Error::other(format!("{error:?}")));
         let mut builder = S3ServiceBuilder::new(open()?);
         builder.set_auth(SimpleAuth::from_single(access_key, secret_key));
-        Ok(Self { root: root.to_owned(), service: builder.build(), files: Arc::new(open()?) })
+        Ok(Self {
+            root: root.to_owned(),
+            service: builder.build(),
+            files: Arc::new(open()?),
+        })
     }
 
     /// What answers requests.
@@ -91,8 +96,11 @@ impl ObjectStore {
         if !self.root.join(bucket).is_dir() {
             return None;
         }
-        let input =
-            dto::GetObjectInput { bucket: bucket.into(), key: key.into(), ..Default::default() };
+        let input = dto::GetObjectInput {
+            bucket: bucket.into(),
+            key: key.into(),
+            ..Default::default()
+        };
         let request = S3Request {
             input,
             method: Method::GET,
@@ -113,7 +121,10 @@ impl ObjectStore {
                 return None;
             }
         }
-        let etag = output.e_tag.map(|etag| etag.value().to_owned()).unwrap_or_default();
+        let etag = output
+            .e_tag
+            .map(|etag| etag.value().to_owned())
+            .unwrap_or_default();
         Some(Object { bytes, etag })
     }
 }

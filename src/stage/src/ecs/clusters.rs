@@ -53,9 +53,13 @@ impl Ecs {
         let name = input.cluster_name.unwrap_or_else(|| "default".into());
         let valid = !name.is_empty()
             && name.len() <= 255
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !valid {
-            return Err(invalid("Identifier is invalid: a cluster's name is up to 255 letters, digits, - and _."));
+            return Err(invalid(
+                "Identifier is invalid: a cluster's name is up to 255 letters, digits, - and _.",
+            ));
         }
         let mut state = self.state();
         // Creating what is there answers with what is there.
@@ -85,15 +89,21 @@ impl Ecs {
         let name = cluster_name(Some(&input.cluster)).to_owned();
         let mut state = self.state();
         state.cluster(&name).ok_or_else(cluster_not_found)?;
-        if state.services.iter().any(|(key, service)| {
-            key.cluster == name && service.status != ServiceStatus::Inactive
-        }) {
+        if state
+            .services
+            .iter()
+            .any(|(key, service)| key.cluster == name && service.status != ServiceStatus::Inactive)
+        {
             return Err(ApiError::client(
                 "ClusterContainsServicesException",
                 "The Cluster cannot be deleted while Services are active.",
             ));
         }
-        if state.tasks.values().any(|task| task.cluster == name && task.last_status != "STOPPED") {
+        if state
+            .tasks
+            .values()
+            .any(|task| task.cluster == name && task.last_status != "STOPPED")
+        {
             return Err(ApiError::client(
                 "ClusterContainsTasksException",
                 "The Cluster cannot be deleted while Tasks are active.",
@@ -111,7 +121,11 @@ impl Ecs {
             return Err(invalid("Clusters cannot have more than 100 items."));
         }
         let tags = input.include.iter().any(|what| what == "TAGS");
-        let wanted = if input.clusters.is_empty() { vec!["default".into()] } else { input.clusters };
+        let wanted = if input.clusters.is_empty() {
+            vec!["default".into()]
+        } else {
+            input.clusters
+        };
         let state = self.state();
         let (mut clusters, mut failures) = (Vec::new(), Vec::new());
         for wanted in &wanted {
@@ -151,9 +165,7 @@ impl Ecs {
         let services = state
             .services
             .iter()
-            .filter(|(key, service)| {
-                key.cluster == name && service.status == ServiceStatus::Active
-            })
+            .filter(|(key, service)| key.cluster == name && service.status == ServiceStatus::Active)
             .count();
         let mut shown = json!({
             "clusterArn": self.arn(&format!("cluster/{name}")),

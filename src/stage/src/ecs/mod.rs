@@ -129,7 +129,11 @@ impl Ecs {
             let mut state = self.state();
             state.shut_down = true;
             state.services.clear();
-            state.tasks.values().map(|task| task.ended.clone()).collect::<Vec<_>>()
+            state
+                .tasks
+                .values()
+                .map(|task| task.ended.clone())
+                .collect::<Vec<_>>()
         };
         self.changed();
         self.runtime.shutdown().await;
@@ -208,7 +212,9 @@ fn short_name(name_or_arn: &str) -> &str {
 
 /// A cluster's name from a name or ARN; ECS's default is the cluster `default`.
 fn cluster_name(given: Option<&str>) -> &str {
-    given.filter(|name| !name.is_empty()).map_or("default", short_name)
+    given
+        .filter(|name| !name.is_empty())
+        .map_or("default", short_name)
 }
 
 /// Cuts a page out of a list: `nextToken` is the index where the next page begins.
@@ -224,7 +230,9 @@ fn page<T>(
     };
     let size = max_results.unwrap_or(limit);
     if size == 0 || size > limit {
-        return Err(invalid(format!("maxResults must be between 1 and {limit}.")));
+        return Err(invalid(format!(
+            "maxResults must be between 1 and {limit}."
+        )));
     }
     let rest = items.len().saturating_sub(first);
     let next = (rest > size).then(|| (first + size).to_string());

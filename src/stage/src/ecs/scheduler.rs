@@ -57,7 +57,9 @@ impl Ecs {
         if state.shut_down {
             return false;
         }
-        let Some(mut service) = state.services.remove(key) else { return false };
+        let Some(mut service) = state.services.remove(key) else {
+            return false;
+        };
         // The service is taken out for the turn, so that it and the tasks can both be changed.
         let before = fingerprint(&service);
         self.observe_targets(&mut state, &mut service, &healths);
@@ -82,7 +84,9 @@ impl Ecs {
             .iter()
             .filter_map(|group| {
                 let healths = self.load_balancer.target_health(group).ok()?;
-                let by_id = healths.into_iter().map(|health| (health.id.clone(), health));
+                let by_id = healths
+                    .into_iter()
+                    .map(|health| (health.id.clone(), health));
                 Some((group.clone(), by_id.collect()))
             })
             .collect()
@@ -94,8 +98,12 @@ impl Ecs {
         let grace = Duration::from_secs(service.health_check_grace_period_seconds.into());
         let mut unhealthy = Vec::new();
         for set in &mut service.task_sets {
-            let group = self.target_group(&set.load_balancer.target_group_arn).unwrap_or_default();
-            let Some(targets) = healths.get(group) else { continue };
+            let group = self
+                .target_group(&set.load_balancer.target_group_arn)
+                .unwrap_or_default();
+            let Some(targets) = healths.get(group) else {
+                continue;
+            };
             let tasks = state.tasks.values_mut().filter(|task| {
                 task.started_by.as_deref() == Some(set.id.as_str())
                     && task.last_status == "RUNNING"
@@ -132,9 +140,14 @@ impl Ecs {
         }
         for (task, why) in unhealthy {
             let set = service.task_sets.iter().find(|set| {
-                state.tasks.get(&task).is_some_and(|t| t.started_by.as_deref() == Some(&set.id))
+                state
+                    .tasks
+                    .get(&task)
+                    .is_some_and(|t| t.started_by.as_deref() == Some(&set.id))
             });
-            let Some(binding) = set.map(|set| set.load_balancer.clone()) else { continue };
+            let Some(binding) = set.map(|set| set.load_balancer.clone()) else {
+                continue;
+            };
             let message = format!(
                 "(service {}) (task {task}) (port {}) is unhealthy in (target-group {}) due to \
                  (reason {why}).",
@@ -174,8 +187,9 @@ impl Ecs {
                 .collect();
             if live.len() < wanted && now >= set.not_before {
                 let missing = wanted - live.len();
-                let new: Vec<Launch> =
-                    (0..missing).map(|_| Launch::of_service(&service.key, set)).collect();
+                let new: Vec<Launch> = (0..missing)
+                    .map(|_| Launch::of_service(&service.key, set))
+                    .collect();
                 messages.push(format!(
                     "{} has started {missing} tasks: {}.",
                     set.named(&service.key.service),
@@ -251,7 +265,10 @@ impl Ecs {
                 .iter()
                 .all(|set| set.steady && set.status != TaskSetStatus::Draining);
         if steady && !service.steady {
-            let message = format!("(service {}) has reached a steady state.", service.key.service);
+            let message = format!(
+                "(service {}) has reached a steady state.",
+                service.key.service
+            );
             service.say(now, message);
         }
         service.steady = steady;
@@ -262,12 +279,21 @@ impl Ecs {
 
     /// A task of a service died by itself: how soon may the next be started?
     pub(super) fn count_failure(&self, state: &mut State, id: &str) {
-        let Some(task) = state.tasks.get(id) else { return };
-        let Some(key) = task.service.clone() else { return };
+        let Some(task) = state.tasks.get(id) else {
+            return;
+        };
+        let Some(key) = task.service.clone() else {
+            return;
+        };
         let (set_id, was_healthy) = (task.started_by.clone(), task.was_healthy);
         let now = self.clock.now();
-        let Some(service) = state.services.get_mut(&key) else { return };
-        let Some(set) = service.task_sets.iter_mut().find(|set| Some(&set.id) == set_id.as_ref())
+        let Some(service) = state.services.get_mut(&key) else {
+            return;
+        };
+        let Some(set) = service
+            .task_sets
+            .iter_mut()
+            .find(|set| Some(&set.id) == set_id.as_ref())
         else {
             return;
         };
@@ -290,7 +316,9 @@ pub(super) fn target_id(task: &Task, port: u32) -> String {
 }
 
 fn listed<'a>(ids: impl Iterator<Item = &'a str>) -> String {
-    ids.map(|id| format!("(task {id})")).collect::<Vec<_>>().join(" ")
+    ids.map(|id| format!("(task {id})"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// What others wait for.

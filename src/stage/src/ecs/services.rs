@@ -78,12 +78,19 @@ impl Ecs {
         let name = input.service_name.clone();
         let valid = !name.is_empty()
             && name.len() <= 255
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !valid {
-            return Err(invalid("Invalid service name: up to 255 letters, digits, - and _."));
+            return Err(invalid(
+                "Invalid service name: up to 255 letters, digits, - and _.",
+            ));
         }
         let cluster = cluster_name(input.cluster.as_deref()).to_owned();
-        let key = ServiceKey { cluster, service: name };
+        let key = ServiceKey {
+            cluster,
+            service: name,
+        };
         let mut state = self.state();
         state.cluster(&key.cluster).ok_or_else(cluster_not_found)?;
         let exists = state
@@ -94,15 +101,18 @@ impl Ecs {
             return Err(invalid("Creation of service was not idempotent."));
         }
         check_kind(&input)?;
-        let desired_count =
-            input.desired_count.ok_or_else(|| invalid("desiredCount must be specified."))?;
+        let desired_count = input
+            .desired_count
+            .ok_or_else(|| invalid("desiredCount must be specified."))?;
         let wanted = input
             .task_definition
             .as_deref()
             .ok_or_else(|| invalid("TaskDefinition can not be blank."))?;
         let task_definition = active_task_definition(&state, wanted)?;
-        let network_configuration =
-            check_network(input.network_configuration.as_ref(), "Network Configuration")?;
+        let network_configuration = check_network(
+            input.network_configuration.as_ref(),
+            "Network Configuration",
+        )?;
         let platform_version = check_platform(input.platform_version.as_deref())?;
         let [binding] = input.load_balancers.as_slice() else {
             return Err(invalid(
@@ -159,10 +169,15 @@ impl Ecs {
         }
         let name = &binding.container_name;
         let container = task_definition.definition.container(name).ok_or_else(|| {
-            invalid(format!("The container {name} does not exist in the task definition."))
+            invalid(format!(
+                "The container {name} does not exist in the task definition."
+            ))
         })?;
         let port = binding.container_port;
-        let listens = container.port_mappings.iter().any(|p| p.container_port == Some(port));
+        let listens = container
+            .port_mappings
+            .iter()
+            .any(|p| p.container_port == Some(port));
         if !listens {
             return Err(invalid(format!(
                 "The container {name} did not have a container port {port} defined."
@@ -174,7 +189,10 @@ impl Ecs {
     /// The name of the target group with this ARN.
     pub fn target_group(&self, arn: &str) -> Option<&str> {
         let groups = &self.stack.target_groups;
-        groups.iter().find(|name| self.stack.target_group_arn(name) == arn).map(String::as_str)
+        groups
+            .iter()
+            .find(|name| self.stack.target_group_arn(name) == arn)
+            .map(String::as_str)
     }
 
     pub(super) fn describe_services(&self, input: Value) -> Answer {
@@ -192,7 +210,10 @@ impl Ecs {
         let (mut services, mut failures) = (Vec::new(), Vec::new());
         for wanted in &input.services {
             let service = short_name(wanted).to_owned();
-            let key = ServiceKey { cluster: cluster.to_owned(), service };
+            let key = ServiceKey {
+                cluster: cluster.to_owned(),
+                service,
+            };
             match self.show_service(&state, &key, tags) {
                 Some(shown) => services.push(shown),
                 None => failures.push(failure(self.service_arn(&key))),
@@ -206,8 +227,14 @@ impl Ecs {
         let cluster = cluster_name(input.cluster.as_deref());
         let state = self.state();
         state.cluster(cluster).ok_or_else(cluster_not_found)?;
-        let matches = input.launch_type.as_deref().is_none_or(|one| one == "FARGATE")
-            && input.scheduling_strategy.as_deref().is_none_or(|one| one == "REPLICA");
+        let matches = input
+            .launch_type
+            .as_deref()
+            .is_none_or(|one| one == "FARGATE")
+            && input
+                .scheduling_strategy
+                .as_deref()
+                .is_none_or(|one| one == "REPLICA");
         let arns = state
             .services
             .iter()
@@ -228,7 +255,12 @@ impl Ecs {
     /// A service as `DescribeServices` shows it during a deployment: `deployments` is there and
     /// empty (the SDKs' waiters depend on it), the top level mirrors the PRIMARY task set, and
     /// `runningCount` is the sum over all task sets while `desiredCount` is not doubled.
-    pub(super) fn show_service(&self, state: &State, key: &ServiceKey, tags: bool) -> Option<Value> {
+    pub(super) fn show_service(
+        &self,
+        state: &State,
+        key: &ServiceKey,
+        tags: bool,
+    ) -> Option<Value> {
         let service = state.services.get(key)?;
         let (mut running, mut pending) = (0, 0);
         for set in &service.task_sets {
@@ -236,8 +268,11 @@ impl Ecs {
             running += counts.0;
             pending += counts.1;
         }
-        let task_sets: Vec<Value> =
-            service.task_sets.iter().map(|set| self.show_task_set(state, service, set)).collect();
+        let task_sets: Vec<Value> = service
+            .task_sets
+            .iter()
+            .map(|set| self.show_task_set(state, service, set))
+            .collect();
         let mut shown = json!({
             "serviceArn": self.service_arn(key),
             "serviceName": key.service,
@@ -291,38 +326,75 @@ fn settings(input: CreateService) -> BTreeMap<String, Value> {
                 .deployment_configuration
                 .unwrap_or_else(|| json!({ "maximumPercent": 200, "minimumHealthyPercent": 100 })),
         ),
-        ("placementConstraints", input.placement_constraints.unwrap_or_else(list)),
-        ("placementStrategy", input.placement_strategy.unwrap_or_else(list)),
-        ("serviceRegistries", input.service_registries.unwrap_or_else(list)),
-        ("enableECSManagedTags", json!(input.enable_ecs_managed_tags.unwrap_or(false))),
-        ("propagateTags", json!(input.propagate_tags.unwrap_or_else(|| "NONE".into()))),
-        ("enableExecuteCommand", json!(input.enable_execute_command.unwrap_or(false))),
+        (
+            "placementConstraints",
+            input.placement_constraints.unwrap_or_else(list),
+        ),
+        (
+            "placementStrategy",
+            input.placement_strategy.unwrap_or_else(list),
+        ),
+        (
+            "serviceRegistries",
+            input.service_registries.unwrap_or_else(list),
+        ),
+        (
+            "enableECSManagedTags",
+            json!(input.enable_ecs_managed_tags.unwrap_or(false)),
+        ),
+        (
+            "propagateTags",
+            json!(input.propagate_tags.unwrap_or_else(|| "NONE".into())),
+        ),
+        (
+            "enableExecuteCommand",
+            json!(input.enable_execute_command.unwrap_or(false)),
+        ),
         (
             "availabilityZoneRebalancing",
-            json!(input.availability_zone_rebalancing.unwrap_or_else(|| "DISABLED".into())),
+            json!(
+                input
+                    .availability_zone_rebalancing
+                    .unwrap_or_else(|| "DISABLED".into())
+            ),
         ),
     ]);
     match input.capacity_provider_strategy {
         Some(strategy) => settings.insert("capacityProviderStrategy", strategy),
         None => settings.insert("launchType", json!("FARGATE")),
     };
-    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    settings
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// What kinds of services there are here.
 fn check_kind(input: &CreateService) -> Result<(), ApiError> {
-    if input.deployment_controller.as_ref().map(|c| c.r#type.as_str()) != Some("CODE_DEPLOY") {
+    if input
+        .deployment_controller
+        .as_ref()
+        .map(|c| c.r#type.as_str())
+        != Some("CODE_DEPLOY")
+    {
         return Err(ApiError::client(
             "UnsupportedFeatureException",
             "This stage runs services with the deployment controller CODE_DEPLOY only.",
         ));
     }
-    if input.scheduling_strategy.as_deref().is_some_and(|one| one != "REPLICA") {
+    if input
+        .scheduling_strategy
+        .as_deref()
+        .is_some_and(|one| one != "REPLICA")
+    {
         return Err(invalid(
             "The CODE_DEPLOY deployment controller supports the REPLICA scheduling strategy only.",
         ));
     }
-    check_launch_type(input.launch_type.as_deref(), input.capacity_provider_strategy.as_ref())
+    check_launch_type(
+        input.launch_type.as_deref(),
+        input.capacity_provider_strategy.as_ref(),
+    )
 }
 
 /// FARGATE, by launch type or by capacity provider, and not both.
@@ -349,7 +421,9 @@ pub(super) fn check_launch_type(
             if fargate {
                 Ok(())
             } else {
-                Err(invalid("The specified capacity provider was not found: use FARGATE."))
+                Err(invalid(
+                    "The specified capacity provider was not found: use FARGATE.",
+                ))
             }
         }
         _ => Err(ApiError::client(
@@ -361,19 +435,35 @@ pub(super) fn check_launch_type(
 
 /// `awsvpcConfiguration` with its subnets; the stage has no others to compare them with.
 pub(super) fn check_network(given: Option<&Value>, what: &str) -> Result<Value, ApiError> {
-    let awsvpc = given.and_then(|network| network.get("awsvpcConfiguration")).ok_or_else(|| {
-        invalid(format!("{what} must be provided when networkMode 'awsvpc' is specified."))
-    })?;
-    let list = |name: &str| awsvpc.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+    let awsvpc = given
+        .and_then(|network| network.get("awsvpcConfiguration"))
+        .ok_or_else(|| {
+            invalid(format!(
+                "{what} must be provided when networkMode 'awsvpc' is specified."
+            ))
+        })?;
+    let list = |name: &str| {
+        awsvpc
+            .get(name)
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len)
+    };
     if list("subnets") == 0 {
         return Err(invalid("subnets can not be empty."));
     }
     if list("subnets") > 16 || list("securityGroups") > 5 {
-        return Err(invalid("at most 16 subnets and 5 security groups can be given."));
+        return Err(invalid(
+            "at most 16 subnets and 5 security groups can be given.",
+        ));
     }
-    let assign = awsvpc.get("assignPublicIp").and_then(Value::as_str).unwrap_or("DISABLED");
+    let assign = awsvpc
+        .get("assignPublicIp")
+        .and_then(Value::as_str)
+        .unwrap_or("DISABLED");
     if !matches!(assign, "ENABLED" | "DISABLED") {
-        return Err(invalid(format!("Invalid value '{assign}' for assignPublicIp.")));
+        return Err(invalid(format!(
+            "Invalid value '{assign}' for assignPublicIp."
+        )));
     }
     Ok(json!({ "awsvpcConfiguration": {
         "subnets": awsvpc["subnets"],
@@ -399,7 +489,9 @@ pub(super) fn active_task_definition(
     state: &State,
     wanted: &str,
 ) -> Result<std::sync::Arc<TaskDefinition>, ApiError> {
-    let found = state.task_definition(wanted).ok_or_else(|| client("TaskDefinition not found."))?;
+    let found = state
+        .task_definition(wanted)
+        .ok_or_else(|| client("TaskDefinition not found."))?;
     if found.deregistered_at.is_some() {
         return Err(client("TaskDefinition is inactive"));
     }

@@ -42,15 +42,33 @@ const ALLOWED: [&str; 5] = [
 const REFUSED: [(&str, &str); 11] = [
     ("taskDefinition", "Unable to update task definition"),
     ("loadBalancers", "Unable to update load balancers"),
-    ("networkConfiguration", "Unable to update network parameters"),
+    (
+        "networkConfiguration",
+        "Unable to update network parameters",
+    ),
     ("platformVersion", "Unable to update platform version"),
-    ("capacityProviderStrategy", "Unable to update capacity provider strategy"),
+    (
+        "capacityProviderStrategy",
+        "Unable to update capacity provider strategy",
+    ),
     ("serviceRegistries", "Unable to update service registries"),
-    ("serviceConnectConfiguration", "Unable to update service connect configuration"),
+    (
+        "serviceConnectConfiguration",
+        "Unable to update service connect configuration",
+    ),
     ("enableExecuteCommand", "Unable to update execute command"),
-    ("deploymentController", "Unable to update deployment controller"),
-    ("availabilityZoneRebalancing", "Unable to update availability zone rebalancing"),
-    ("volumeConfigurations", "Unable to update volume configurations"),
+    (
+        "deploymentController",
+        "Unable to update deployment controller",
+    ),
+    (
+        "availabilityZoneRebalancing",
+        "Unable to update availability zone rebalancing",
+    ),
+    (
+        "volumeConfigurations",
+        "Unable to update volume configurations",
+    ),
 ];
 
 impl Ecs {
@@ -64,11 +82,18 @@ impl Ecs {
                 return Err(refused(refusal));
             }
         }
-        if input.others.get("forceNewDeployment").and_then(Value::as_bool) == Some(true) {
+        if input
+            .others
+            .get("forceNewDeployment")
+            .and_then(Value::as_bool)
+            == Some(true)
+        {
             return Err(refused("Cannot force a new deployment"));
         }
         let now = self.clock.now();
-        let Some(service) = state.services.get_mut(&key) else { return Err(not_active()) };
+        let Some(service) = state.services.get_mut(&key) else {
+            return Err(not_active());
+        };
         if let Some(count) = input.desired_count
             && count != service.desired_count
         {
@@ -98,9 +123,13 @@ impl Ecs {
         let mut state = self.state();
         let key = find(&state, input.cluster.as_deref(), &input.service)?;
         let now = self.clock.now();
-        let Some(service) = state.services.get_mut(&key) else { return Err(not_active()) };
+        let Some(service) = state.services.get_mut(&key) else {
+            return Err(not_active());
+        };
         if service.desired_count > 0 && !input.force {
-            return Err(invalid("The service cannot be stopped while it is scaled above 0."));
+            return Err(invalid(
+                "The service cannot be stopped while it is scaled above 0.",
+            ));
         }
         service.status = ServiceStatus::Draining;
         service.desired_count = 0;
@@ -135,9 +164,15 @@ pub(super) fn find(
 ) -> Result<ServiceKey, ApiError> {
     let cluster = cluster_name(cluster).to_owned();
     state.cluster(&cluster).ok_or_else(cluster_not_found)?;
-    let key = ServiceKey { cluster, service: short_name(service).to_owned() };
+    let key = ServiceKey {
+        cluster,
+        service: short_name(service).to_owned(),
+    };
     match state.services.get(&key) {
-        None => Err(ApiError::client("ServiceNotFoundException", "Service not found.")),
+        None => Err(ApiError::client(
+            "ServiceNotFoundException",
+            "Service not found.",
+        )),
         Some(found) if found.status != ServiceStatus::Active => Err(not_active()),
         Some(_) => Ok(key),
     }

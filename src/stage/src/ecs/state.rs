@@ -210,7 +210,10 @@ impl State {
         let revisions = self.task_definitions.get(family)?;
         let found = match revision {
             Some(revision) => revisions.iter().find(|one| one.revision == revision),
-            None => revisions.iter().rev().find(|one| one.deregistered_at.is_none()),
+            None => revisions
+                .iter()
+                .rev()
+                .find(|one| one.deregistered_at.is_none()),
         };
         found.cloned()
     }
@@ -241,7 +244,9 @@ impl State {
 impl Service {
     /// The PRIMARY task set.
     pub fn primary(&self) -> Option<&TaskSet> {
-        self.task_sets.iter().find(|set| set.status == TaskSetStatus::Primary)
+        self.task_sets
+            .iter()
+            .find(|set| set.status == TaskSetStatus::Primary)
     }
 
     /// Adds an event, newest first, in ECS's form.
@@ -259,7 +264,11 @@ impl Service {
 impl TaskSet {
     /// ceil(desired count × scale)
     pub fn computed_desired_count(&self, desired_count: u32) -> u32 {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "in range"
+        )]
         let count = (f64::from(desired_count) * self.scale / 100.0).ceil() as u32;
         count
     }

@@ -37,7 +37,8 @@ impl Ecs {
     pub(super) fn list_tags_for_resource(&self, input: Value) -> Answer {
         let input: Input = read(input)?;
         let mut found = Vec::new();
-        self.state().change_tags(&input.resource_arn, |tags| found.clone_from(tags))?;
+        self.state()
+            .change_tags(&input.resource_arn, |tags| found.clone_from(tags))?;
         Ok(json!({ "tags": found }))
     }
 }

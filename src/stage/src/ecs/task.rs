@@ -15,9 +15,7 @@ use tokio::sync::watch;
 use super::{
     Ecs,
     scheduler::target_id,
-    state::{
-        LoadBalancerBinding, ServiceKey, State, Stop, Task, TaskContainer, TaskSet,
-    },
+    state::{LoadBalancerBinding, ServiceKey, State, Stop, Task, TaskContainer, TaskSet},
     task_definition::{ContainerDefinition, Tag, TaskDefinition},
 };
 use crate::{
@@ -87,7 +85,9 @@ impl Task {
     }
 
     fn container(&mut self, name: &str) -> Option<&mut TaskContainer> {
-        self.containers.iter_mut().find(|container| container.name == name)
+        self.containers
+            .iter_mut()
+            .find(|container| container.name == name)
     }
 }
 
@@ -97,7 +97,11 @@ pub(super) fn start(ecs: &Ecs, state: &mut State, launch: Launch) {
     let (stop, stopped) = watch::channel(None);
     let (ended, has_ended) = watch::channel(false);
     state.addresses += 1;
-    let address = format!("10.0.{}.{}", state.addresses / 250, state.addresses % 250 + 4);
+    let address = format!(
+        "10.0.{}.{}",
+        state.addresses / 250,
+        state.addresses % 250 + 4
+    );
     let definition = &launch.task_definition.definition;
     let containers = definition
         .container_definitions
@@ -147,7 +151,11 @@ pub(super) fn start(ecs: &Ecs, state: &mut State, launch: Launch) {
         ended: has_ended,
     };
     state.tasks.insert(launch.id.clone(), task);
-    let life = Life { ecs: ecs.clone(), launch, stopped };
+    let life = Life {
+        ecs: ecs.clone(),
+        launch,
+        stopped,
+    };
     tokio::spawn(async move {
         life.live().await;
         ended.send_replace(true);
@@ -209,16 +217,24 @@ impl Life {
         while !waiting.is_empty() {
             let ready = waiting.iter().position(|(definition, _)| {
                 definition.depends_on.iter().all(|dependency| {
-                    started.iter().any(|(name, ..)| *name == dependency.container_name)
+                    started
+                        .iter()
+                        .any(|(name, ..)| *name == dependency.container_name)
                 })
             });
             let Some(ready) = ready else {
-                return Err(self.failed(&started, "its containers depend on each other in a circle").await);
+                return Err(self
+                    .failed(&started, "its containers depend on each other in a circle")
+                    .await);
             };
             let (definition, spec) = waiting.remove(ready);
             for dependency in &definition.depends_on {
-                let on = started.iter().find(|(name, ..)| *name == dependency.container_name);
-                let Some((name, _, container)) = on else { continue };
+                let on = started
+                    .iter()
+                    .find(|(name, ..)| *name == dependency.container_name);
+                let Some((name, _, container)) = on else {
+                    continue;
+                };
                 if matches!(dependency.condition.as_str(), "COMPLETE" | "SUCCESS") {
                     let exit = container.wait().await;
                     if dependency.condition == "SUCCESS" && exit.exit_code() != 0 {
@@ -258,25 +274,34 @@ impl Life {
             container.kill();
             container.wait().await;
         }
-        Stop { code: "TaskFailedToStart", reason: format!("Task failed to start: {reason}") }
+        Stop {
+            code: "TaskFailedToStart",
+            reason: format!("Task failed to start: {reason}"),
+        }
     }
 
     /// Registers the target; the task is RUNNING then.
     fn activate(&self, started: &Started) {
         self.status("ACTIVATING");
         if let Some(binding) = &self.launch.load_balancer
-            && let Some((_, _, container)) =
-                started.iter().find(|(name, ..)| *name == binding.container_name)
+            && let Some((_, _, container)) = started
+                .iter()
+                .find(|(name, ..)| *name == binding.container_name)
         {
             let port = u16::try_from(binding.container_port).unwrap_or_default();
-            let target = Target { id: self.target_id(), dial: container.dialer(port) };
+            let target = Target {
+                id: self.target_id(),
+                dial: container.dialer(port),
+            };
             if let Err(error) = self.ecs.load_balancer.register(self.target_group(), target) {
                 tracing::error!(%error, task = %self.launch.id, "cannot register a target");
             }
-            self.say(|set| format!(
-                "{set} registered 1 targets in (target-group {})",
-                binding.target_group_arn
-            ));
+            self.say(|set| {
+                format!(
+                    "{set} registered 1 targets in (target-group {})",
+                    binding.target_group_arn
+                )
+            });
         }
         let now = self.ecs.clock.now();
         self.change(|task| {
@@ -298,7 +323,10 @@ impl Life {
                 (name.clone(), *essential, container.wait().await)
             })
             .collect();
-        let mut left = started.iter().filter(|(_, essential, _)| *essential).count();
+        let mut left = started
+            .iter()
+            .filter(|(_, essential, _)| *essential)
+            .count();
         loop {
             tokio::select! {
                 Some((name, essential, exit)) = exits.next() => {
@@ -337,11 +365,16 @@ impl Life {
         if let Some(binding) = &self.launch.load_balancer {
             self.status("DEACTIVATING");
             self.say(|set| format!("{set} has begun draining connections on 1 tasks."));
-            self.say(|set| format!(
-                "{set} deregistered 1 targets in (target-group {})",
-                binding.target_group_arn
-            ));
-            let drained = self.ecs.load_balancer.deregister(self.target_group(), &self.target_id());
+            self.say(|set| {
+                format!(
+                    "{set} deregistered 1 targets in (target-group {})",
+                    binding.target_group_arn
+                )
+            });
+            let drained = self
+                .ecs
+                .load_balancer
+                .deregister(self.target_group(), &self.target_id());
             if let (Ok(drained), true) = (drained, alive) {
                 // Whoever is dead already has nothing to drain.
                 let dead = essential_exit(started);
@@ -402,7 +435,9 @@ impl Life {
     /// A service event about this task's task set.
     fn say(&self, message: impl FnOnce(&str) -> String) {
         let now = self.ecs.clock.now();
-        let (Some(key), Some(set)) = (&self.launch.service, &self.launch.started_by) else { return };
+        let (Some(key), Some(set)) = (&self.launch.service, &self.launch.started_by) else {
+            return;
+        };
         let mut state = self.ecs.state();
         if let Some(service) = state.services.get_mut(key) {
             let message = message(&format!("(service {}, taskSet {set})", key.service));
@@ -411,23 +446,43 @@ impl Life {
     }
 
     fn target_group(&self) -> &str {
-        let arn = self.launch.load_balancer.as_ref().map(|binding| binding.target_group_arn.as_str());
-        arn.and_then(|arn| self.ecs.target_group(arn)).unwrap_or_default()
+        let arn = self
+            .launch
+            .load_balancer
+            .as_ref()
+            .map(|binding| binding.target_group_arn.as_str());
+        arn.and_then(|arn| self.ecs.target_group(arn))
+            .unwrap_or_default()
     }
 
     fn target_id(&self) -> String {
-        let port = self.launch.load_balancer.as_ref().map_or(0, |binding| binding.container_port);
+        let port = self
+            .launch
+            .load_balancer
+            .as_ref()
+            .map_or(0, |binding| binding.container_port);
         let state = self.ecs.state();
-        state.tasks.get(&self.launch.id).map(|task| target_id(task, port)).unwrap_or_default()
+        state
+            .tasks
+            .get(&self.launch.id)
+            .map(|task| target_id(task, port))
+            .unwrap_or_default()
     }
 }
 
 /// Waits until the task is asked to stop.
 async fn asked(stopped: &mut watch::Receiver<Option<Stop>>) -> Stop {
-    match stopped.wait_for(Option::is_some).await.map(|stop| stop.clone()) {
+    match stopped
+        .wait_for(Option::is_some)
+        .await
+        .map(|stop| stop.clone())
+    {
         Ok(Some(stop)) => stop,
         // The task has been taken out of the state: the stage ends.
-        _ => Stop { code: "UserInitiated", reason: "the stage ends".into() },
+        _ => Stop {
+            code: "UserInitiated",
+            reason: "the stage ends".into(),
+        },
     }
 }
 
@@ -476,12 +531,13 @@ async fn pull(ecs: &Ecs, name: &str) -> Result<Image, String> {
         )
     })?;
     let (repository, reference) = match rest.split_once('@') {
-        Some((repository, digest)) => {
-            (repository.split(':').next().unwrap_or(repository), digest)
-        }
+        Some((repository, digest)) => (repository.split(':').next().unwrap_or(repository), digest),
         None => rest.rsplit_once(':').unwrap_or((rest, "latest")),
     };
-    let digest = ecs.registry.resolve(repository, reference).map_err(|error| error.to_string())?;
+    let digest = ecs
+        .registry
+        .resolve(repository, reference)
+        .map_err(|error| error.to_string())?;
     if let Some(image) = ecs.images.get(&digest.to_string()) {
         return Ok(image);
     }
@@ -495,7 +551,11 @@ async fn pull(ecs: &Ecs, name: &str) -> Result<Image, String> {
         .await
         .map_err(|error| error.to_string())?
         .map_err(|error| error.to_string())?;
-    let image = ecs.images.import(&archive).await.map_err(|error| error.to_string());
+    let image = ecs
+        .images
+        .import(&archive)
+        .await
+        .map_err(|error| error.to_string());
     let _ = tokio::fs::remove_file(&archive).await;
     image
 }
@@ -513,9 +573,17 @@ fn container_spec(
         ("AWS_REGION".to_owned(), ecs.stack.region.clone()),
         ("AWS_DEFAULT_REGION".to_owned(), ecs.stack.region.clone()),
     ]);
-    env.extend(definition.environment.iter().map(|pair| (pair.name.clone(), pair.value.clone())));
+    env.extend(
+        definition
+            .environment
+            .iter()
+            .map(|pair| (pair.name.clone(), pair.value.clone())),
+    );
     for secret in &definition.secrets {
-        let value = ecs.secrets.resolve(&secret.value_from).map_err(|error| error.to_string())?;
+        let value = ecs
+            .secrets
+            .resolve(&secret.value_from)
+            .map_err(|error| error.to_string())?;
         env.insert(secret.name.clone(), value);
     }
     let overrides = launch
@@ -528,19 +596,36 @@ fn container_spec(
     let mut command = definition.command.clone();
     for one in overrides {
         if let Some(list) = one.get("command").and_then(Value::as_array) {
-            command =
-                Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+            command = Some(
+                list.iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect(),
+            );
         }
-        for pair in one.get("environment").and_then(Value::as_array).into_iter().flatten() {
+        for pair in one
+            .get("environment")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             let text = |name| pair.get(name).and_then(Value::as_str).unwrap_or_default();
             env.insert(text("name").to_owned(), text("value").to_owned());
         }
     }
     let task_memory = launch.task_definition.definition.memory.as_deref();
-    let mebibytes = definition.memory.or_else(|| task_memory.and_then(|text| text.parse().ok()));
-    let mut spec =
-        ContainerSpec::new(&definition.name, image, ecs.log_path(launch, &definition.name));
-    spec.entrypoint = definition.entry_point.clone().filter(|list| !list.is_empty());
+    let mebibytes = definition
+        .memory
+        .or_else(|| task_memory.and_then(|text| text.parse().ok()));
+    let mut spec = ContainerSpec::new(
+        &definition.name,
+        image,
+        ecs.log_path(launch, &definition.name),
+    );
+    spec.entrypoint = definition
+        .entry_point
+        .clone()
+        .filter(|list| !list.is_empty());
     spec.command = command.filter(|list| !list.is_empty());
     spec.env = env.into_iter().collect();
     spec.user = definition.user.clone();

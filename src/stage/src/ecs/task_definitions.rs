@@ -80,7 +80,9 @@ impl Ecs {
         changed.deregistered_at.get_or_insert(self.clock.now());
         let changed = Arc::new(changed);
         if let Some(revisions) = state.task_definitions.get_mut(&changed.definition.family)
-            && let Some(revision) = revisions.iter_mut().find(|r| r.revision == changed.revision)
+            && let Some(revision) = revisions
+                .iter_mut()
+                .find(|r| r.revision == changed.revision)
         {
             *revision = Arc::clone(&changed);
         }
@@ -126,7 +128,12 @@ impl Ecs {
             })
             .map(|(name, _)| name.clone())
             .collect();
-        let (families, next) = page(families, input.next_token.as_deref(), input.max_results, 100)?;
+        let (families, next) = page(
+            families,
+            input.next_token.as_deref(),
+            input.max_results,
+            100,
+        )?;
         Ok(list_answer("families", families, next))
     }
 }

@@ -89,7 +89,10 @@ impl Ecs {
                 }
             })
             .collect();
-        let view = ServiceView { arn: self.service_arn(&key), task_sets };
+        let view = ServiceView {
+            arn: self.service_arn(&key),
+            task_sets,
+        };
         Some((key, view))
     }
 
@@ -176,7 +179,9 @@ impl Ecs {
     pub fn make_primary(&self, key: &ServiceKey, id: &str) -> bool {
         let mut state = self.state();
         let now = self.clock.now();
-        let Some(service) = state.services.get_mut(key) else { return false };
+        let Some(service) = state.services.get_mut(key) else {
+            return false;
+        };
         if !service.task_sets.iter().any(|set| set.id == id) {
             return false;
         }
@@ -255,7 +260,9 @@ impl Ecs {
         let input: About = read(input)?;
         let state = self.state();
         let key = services_update::find(&state, input.cluster.as_deref(), &input.service)?;
-        let Some(service) = state.services.get(&key) else { return Ok(json!({})) };
+        let Some(service) = state.services.get(&key) else {
+            return Ok(json!({}));
+        };
         let shown: Vec<Value> = service
             .task_sets
             .iter()
@@ -268,7 +275,12 @@ impl Ecs {
         let failures: Vec<Value> = input
             .task_sets
             .iter()
-            .filter(|w| !service.task_sets.iter().any(|set| **w == set.id || **w == set.arn))
+            .filter(|w| {
+                !service
+                    .task_sets
+                    .iter()
+                    .any(|set| **w == set.id || **w == set.arn)
+            })
             .map(|wanted| super::failure(wanted.clone()))
             .collect();
         Ok(json!({ "taskSets": shown, "failures": failures }))
@@ -280,7 +292,10 @@ impl Ecs {
         {
             let state = self.state();
             let key = services_update::find(&state, about.cluster.as_deref(), &about.service)?;
-            let full = state.services.get(&key).is_some_and(|s| s.task_sets.len() >= LIMIT);
+            let full = state
+                .services
+                .get(&key)
+                .is_some_and(|s| s.task_sets.len() >= LIMIT);
             if full {
                 return Err(invalid(format!(
                     "Service {} already has {LIMIT} task sets or deployments, draining ones \

@@ -97,25 +97,36 @@ impl Ecs {
         if !(1..=10).contains(&count) {
             return Err(invalid("Count must be between 1 and 10."));
         }
-        check_launch_type(input.launch_type.as_deref(), input.capacity_provider_strategy.as_ref())?;
+        check_launch_type(
+            input.launch_type.as_deref(),
+            input.capacity_provider_strategy.as_ref(),
+        )?;
         let definition = active_task_definition(&state, &input.task_definition)?;
-        let network =
-            check_network(input.network_configuration.as_ref(), "Network Configuration")?;
+        let network = check_network(
+            input.network_configuration.as_ref(),
+            "Network Configuration",
+        )?;
         let platform_version = check_platform(input.platform_version.as_deref())?;
         check_overrides(&input.overrides, &definition)?;
         if input.started_by.as_deref().is_some_and(|by| by.len() > 128) {
             return Err(invalid("startedBy must be at most 128 characters long."));
         }
         if input.propagate_tags.as_deref() == Some("SERVICE") {
-            return Err(invalid("propagateTags cannot be SERVICE when running a task."));
+            return Err(invalid(
+                "propagateTags cannot be SERVICE when running a task.",
+            ));
         }
         let mut tags = input.tags;
         if input.propagate_tags.as_deref() == Some("TASK_DEFINITION") {
-            let inherited = definition.tags.iter().filter(|t| !tags.iter().any(|o| o.key == t.key));
+            let inherited = definition
+                .tags
+                .iter()
+                .filter(|t| !tags.iter().any(|o| o.key == t.key));
             tags.extend(inherited.cloned().collect::<Vec<_>>());
         }
-        let group =
-            input.group.unwrap_or_else(|| format!("family:{}", definition.definition.family));
+        let group = input
+            .group
+            .unwrap_or_else(|| format!("family:{}", definition.definition.family));
         let mut ids = Vec::new();
         for _ in 0..count {
             let id = new_id();
@@ -146,8 +157,10 @@ impl Ecs {
     }
 
     fn ran(&self, state: &State, ids: &[String]) -> Value {
-        let tasks: Vec<Value> =
-            ids.iter().filter_map(|id| Some(self.show_task(state.tasks.get(id)?))).collect();
+        let tasks: Vec<Value> = ids
+            .iter()
+            .filter_map(|id| Some(self.show_task(state.tasks.get(id)?)))
+            .collect();
         json!({ "tasks": tasks, "failures": [] })
     }
 
@@ -186,29 +199,40 @@ impl Ecs {
         let cluster = cluster_name(input.cluster.as_deref());
         let desired = input.desired_status.as_deref().unwrap_or("RUNNING");
         if !matches!(desired, "RUNNING" | "PENDING" | "STOPPED") {
-            return Err(invalid(format!("Invalid value '{desired}' for desiredStatus.")));
+            return Err(invalid(format!(
+                "Invalid value '{desired}' for desiredStatus."
+            )));
         }
         let state = self.state();
         state.cluster(cluster).ok_or_else(cluster_not_found)?;
         let service = input.service_name.as_deref().map(short_name);
         if let Some(service) = service {
-            let known = state.services.keys().any(|k| k.cluster == cluster && k.service == service);
+            let known = state
+                .services
+                .keys()
+                .any(|k| k.cluster == cluster && k.service == service);
             if !known {
-                return Err(ApiError::client("ServiceNotFoundException", "Service not found."));
+                return Err(ApiError::client(
+                    "ServiceNotFoundException",
+                    "Service not found.",
+                ));
             }
         }
         let mut tasks: Vec<&Task> = state
             .tasks
             .values()
             .filter(|task| task.cluster == cluster && task.desired_status == desired)
-            .filter(|task| input.launch_type.as_deref().is_none_or(|one| one == "FARGATE"))
+            .filter(|task| {
+                input
+                    .launch_type
+                    .as_deref()
+                    .is_none_or(|one| one == "FARGATE")
+            })
             .filter(|task| {
                 let family = &task.task_definition.definition.family;
                 input.family.as_ref().is_none_or(|wanted| wanted == family)
             })
-            .filter(|task| {
-                input.started_by.is_none() || task.started_by == input.started_by
-            })
+            .filter(|task| input.started_by.is_none() || task.started_by == input.started_by)
             .filter(|task| {
                 service.is_none_or(|name| task.service.as_ref().is_some_and(|k| k.service == name))
             })
@@ -229,8 +253,13 @@ impl Ecs {
             .get_mut(short_name(&input.task))
             .filter(|task| task.cluster == cluster)
             .ok_or_else(|| invalid("The referenced task was not found."))?;
-        let reason = input.reason.unwrap_or_else(|| "Task stopped by user".into());
-        task.ask_to_stop(Stop { code: "UserInitiated", reason });
+        let reason = input
+            .reason
+            .unwrap_or_else(|| "Task stopped by user".into());
+        task.ask_to_stop(Stop {
+            code: "UserInitiated",
+            reason,
+        });
         let shown = self.show_task(task);
         drop(state);
         self.changed();
@@ -301,7 +330,10 @@ impl Ecs {
         }
         let asked = task.stop.borrow().clone();
         let code = task.stop_code.or(asked.as_ref().map(|stop| stop.code));
-        let reason = task.stopped_reason.clone().or(asked.map(|stop| stop.reason));
+        let reason = task
+            .stopped_reason
+            .clone()
+            .or(asked.map(|stop| stop.reason));
         if let (Some(code), Some(reason)) = (code, reason) {
             shown["stopCode"] = json!(code);
             shown["stoppedReason"] = json!(reason);
@@ -346,9 +378,16 @@ impl Ecs {
 
 /// The overrides as they were given, with an entry for each container.
 fn show_overrides(task: &Task) -> Value {
-    let mut shown = if task.overrides.is_object() { task.overrides.clone() } else { json!({}) };
-    let mut list =
-        shown.get("containerOverrides").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut shown = if task.overrides.is_object() {
+        task.overrides.clone()
+    } else {
+        json!({})
+    };
+    let mut list = shown
+        .get("containerOverrides")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     for container in &task.containers {
         if !list.iter().any(|one| one["name"] == json!(container.name)) {
             list.push(json!({ "name": container.name }));
@@ -371,12 +410,19 @@ fn check_overrides(overrides: &Value, definition: &TaskDefinition) -> Result<(),
             "Container Overrides length must be at most {OVERRIDES_LIMIT}"
         )));
     }
-    let list = overrides.get("containerOverrides").and_then(Value::as_array).into_iter().flatten();
+    let list = overrides
+        .get("containerOverrides")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     for one in list {
         let name = one.get("name").and_then(Value::as_str).unwrap_or_default();
         if definition.definition.container(name).is_none() {
-            return Err(invalid("Override for container named ".to_owned() + name
-                + " is not a container in the TaskDefinition."));
+            return Err(invalid(
+                "Override for container named ".to_owned()
+                    + name
+                    + " is not a container in the TaskDefinition.",
+            ));
         }
         for member in one.as_object().into_iter().flat_map(serde_json::Map::keys) {
             if matches!(member.as_str(), "image" | "entryPoint" | "secrets") {

@@ -38,7 +38,9 @@ impl Registry {
             return Err(RegistryError::blob_unknown(wanted));
         }
         let reading = |error: std::io::Error| RegistryError::io("reading a blob", &error);
-        let mut file = tokio::fs::File::open(self.blob_path(&digest)).await.map_err(reading)?;
+        let mut file = tokio::fs::File::open(self.blob_path(&digest))
+            .await
+            .map_err(reading)?;
         let size = file.metadata().await.map_err(reading)?.len();
         let mut headers = vec![
             ("docker-content-digest", digest.to_string()),
@@ -67,9 +69,12 @@ impl Registry {
     }
 
     pub(super) fn has_blob(&self, name: &str, digest: &Digest) -> bool {
-        self.state().repositories.get(name).is_some_and(|repository| {
-            repository.blobs.contains(digest) || repository.manifests.contains_key(digest)
-        })
+        self.state()
+            .repositories
+            .get(name)
+            .is_some_and(|repository| {
+                repository.blobs.contains(digest) || repository.manifests.contains_key(digest)
+            })
     }
 
     /// `DELETE /v2/<name>/blobs/<digest>`: the repository forgets it; the file stays.
@@ -83,7 +88,10 @@ impl Registry {
         if !repository.blobs.remove(&digest) {
             return Err(RegistryError::blob_unknown(wanted));
         }
-        Ok(response(StatusCode::ACCEPTED, &[("content-length", "0".into())]))
+        Ok(response(
+            StatusCode::ACCEPTED,
+            &[("content-length", "0".into())],
+        ))
     }
 
     /// `POST /v2/<name>/blobs/uploads/`: mounts, takes the whole blob, or starts an upload.
@@ -120,11 +128,22 @@ impl Registry {
     fn mount(&self, name: &str, digest: &Digest, from: Option<&str>) -> bool {
         let mut state = self.state();
         let found = match from {
-            Some(from) => state.repositories.get(from).is_some_and(|r| r.blobs.contains(digest)),
-            None => state.repositories.values().any(|r| r.blobs.contains(digest)),
+            Some(from) => state
+                .repositories
+                .get(from)
+                .is_some_and(|r| r.blobs.contains(digest)),
+            None => state
+                .repositories
+                .values()
+                .any(|r| r.blobs.contains(digest)),
         };
         if found {
-            state.repositories.entry(name.to_owned()).or_default().blobs.insert(digest.clone());
+            state
+                .repositories
+                .entry(name.to_owned())
+                .or_default()
+                .blobs
+                .insert(digest.clone());
         }
         found
     }
@@ -171,8 +190,13 @@ impl Registry {
 
     fn upload(&self, name: &str, id: &str) -> Result<Upload, RegistryError> {
         let state = self.state();
-        let upload = state.uploads.get(id).filter(|upload| upload.repository == name);
-        upload.cloned().ok_or_else(|| RegistryError::upload_unknown(id))
+        let upload = state
+            .uploads
+            .get(id)
+            .filter(|upload| upload.repository == name);
+        upload
+            .cloned()
+            .ok_or_else(|| RegistryError::upload_unknown(id))
     }
 
     /// Appends a request's body to an upload; the number of bytes that it then has.
@@ -193,7 +217,10 @@ impl Registry {
         }
         {
             let mut state = self.state();
-            let entry = state.uploads.get_mut(id).ok_or_else(|| RegistryError::upload_unknown(id))?;
+            let entry = state
+                .uploads
+                .get_mut(id)
+                .ok_or_else(|| RegistryError::upload_unknown(id))?;
             if std::mem::replace(&mut entry.busy, true) {
                 return Err(RegistryError::upload_invalid(
                     "another request is writing to this upload",
@@ -232,7 +259,12 @@ impl Registry {
             .await
             .map_err(|error| RegistryError::io("keeping a blob", &error))?;
         let mut state = self.state();
-        state.repositories.entry(name.to_owned()).or_default().blobs.insert(digest.clone());
+        state
+            .repositories
+            .entry(name.to_owned())
+            .or_default()
+            .blobs
+            .insert(digest.clone());
         Ok(created(name, &digest))
     }
 
@@ -253,8 +285,11 @@ impl Registry {
 
 async fn append(upload: &mut Upload, mut body: Incoming) -> Result<(), RegistryError> {
     let writing = |error: std::io::Error| RegistryError::io("writing an upload", &error);
-    let mut file =
-        tokio::fs::OpenOptions::new().append(true).open(&upload.path).await.map_err(writing)?;
+    let mut file = tokio::fs::OpenOptions::new()
+        .append(true)
+        .open(&upload.path)
+        .await
+        .map_err(writing)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             RegistryError::upload_invalid(format!("the upload was cut off: {error}"))
@@ -282,9 +317,14 @@ fn created(name: &str, digest: &Digest) -> Response<Body> {
 
 /// The first byte of a chunk, from `Content-Range: <first>-<last>`.
 fn chunk_start(headers: &HeaderMap) -> Result<Option<u64>, RegistryError> {
-    let Some(value) = headers.get(http::header::CONTENT_RANGE) else { return Ok(None) };
+    let Some(value) = headers.get(http::header::CONTENT_RANGE) else {
+        return Ok(None);
+    };
     let text = value.to_str().unwrap_or_default();
-    let text = text.strip_prefix("bytes ").or_else(|| text.strip_prefix("bytes=")).unwrap_or(text);
+    let text = text
+        .strip_prefix("bytes ")
+        .or_else(|| text.strip_prefix("bytes="))
+        .unwrap_or(text);
     let first = text.split('-').next().and_then(|first| first.parse().ok());
     first.map(Some).ok_or_else(|| {
         RegistryError::upload_invalid(format!("cannot read the Content-Range '{text}'"))
@@ -293,7 +333,11 @@ fn chunk_start(headers: &HeaderMap) -> Result<Option<u64>, RegistryError> {
 
 /// The bytes that `Range: bytes=first-last` asks for, both included. `Err`: there are none such.
 fn range(headers: &HeaderMap, size: u64) -> Option<Result<(u64, u64), ()>> {
-    let spec = headers.get(http::header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?;
+    let spec = headers
+        .get(http::header::RANGE)?
+        .to_str()
+        .ok()?
+        .strip_prefix("bytes=")?;
     let (first, last) = spec.split_once('-')?;
     let bounds = match (first.parse::<u64>(), last.parse::<u64>()) {
         (Ok(first), Ok(last)) => (first, last.min(size.saturating_sub(1))),
@@ -303,7 +347,11 @@ fn range(headers: &HeaderMap, size: u64) -> Option<Result<(u64, u64), ()>> {
         }
         _ => return None,
     };
-    Some(if bounds.0 < size && bounds.0 <= bounds.1 { Ok(bounds) } else { Err(()) })
+    Some(if bounds.0 < size && bounds.0 <= bounds.1 {
+        Ok(bounds)
+    } else {
+        Err(())
+    })
 }
 
 #[cfg(test)]

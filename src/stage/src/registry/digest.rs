@@ -51,13 +51,17 @@ pub(super) fn is_name(name: &str) -> bool {
 fn is_component(component: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = component.as_bytes();
-    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     if !alphanumeric(*first) || !alphanumeric(*last) {
         return false;
     }
     component
         .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|b| b == b'-'))
+        .all(|between| {
+            matches!(between, "" | "." | "_" | "__") || between.bytes().all(|b| b == b'-')
+        })
 }
 
 /// Whether this is a tag: at most 128 of letters, digits, `_ . -`, not starting with `.` or `-`.
@@ -77,7 +81,9 @@ mod tests {
         for good in ["a", "app", "serein/app", "a1/b-2/c_d", "a.b__c", "a---b"] {
             assert!(is_name(good), "{good}");
         }
-        for bad in ["", "A", "a/", "/a", "a//b", "-a", "a-", "a..b", "a_-b", "a___b", "../a", "é"] {
+        for bad in [
+            "", "A", "a/", "/a", "a//b", "-a", "a-", "a..b", "a_-b", "a___b", "../a", "é",
+        ] {
             assert!(!is_name(bad), "{bad}");
         }
     }

@@ -17,23 +17,37 @@ pub(super) struct RegistryError {
 
 impl RegistryError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self {
+            status,
+            code,
+            message: message.into(),
+        }
     }
 
     pub fn name_invalid(name: &str) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
             "NAME_INVALID",
-            format!("'{name}' is not a repository's name: lower-case letters, digits and . _ - / between them"),
+            format!(
+                "'{name}' is not a repository's name: lower-case letters, digits and . _ - / between them"
+            ),
         )
     }
 
     pub fn name_unknown(name: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", format!("there is no repository '{name}'"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NAME_UNKNOWN",
+            format!("there is no repository '{name}'"),
+        )
     }
 
     pub fn blob_unknown(digest: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", format!("there is no blob {digest} here"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "BLOB_UNKNOWN",
+            format!("there is no blob {digest} here"),
+        )
     }
 
     pub fn digest_invalid(message: impl Into<String>) -> Self {
@@ -61,7 +75,11 @@ impl RegistryError {
     }
 
     pub fn tag_invalid(tag: &str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", format!("'{tag}' is not a tag"))
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "MANIFEST_INVALID",
+            format!("'{tag}' is not a tag"),
+        )
     }
 
     pub fn upload_unknown(id: &str) -> Self {
@@ -77,7 +95,11 @@ impl RegistryError {
     }
 
     pub fn range(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message)
+        Self::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "BLOB_UPLOAD_INVALID",
+            message,
+        )
     }
 
     pub fn unsupported(message: impl Into<String>) -> Self {
@@ -97,9 +119,10 @@ impl RegistryError {
         let body = json!({ "errors": [{ "code": self.code, "message": self.message }] });
         let mut response = Response::new(full_body(body.to_string()));
         *response.status_mut() = self.status;
-        response
-            .headers_mut()
-            .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         response
     }
 }

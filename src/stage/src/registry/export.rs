@@ -11,7 +11,9 @@ use super::{Digest, Registry, manifests::OCI_MANIFEST};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PullError {
     /// There is no such repository or manifest.
-    #[error("pull image manifest has been retried 1 time(s): failed to resolve ref {0}: {0}: not found")]
+    #[error(
+        "pull image manifest has been retried 1 time(s): failed to resolve ref {0}: {0}: not found"
+    )]
     NotFound(String),
     /// It is there and of a kind that cannot be run.
     #[error("image {0} is {1}, not an image for linux/amd64")]
@@ -29,8 +31,9 @@ impl Registry {
     /// by platform, and the stage takes only what a release pins.
     pub fn resolve(&self, repository: &str, reference: &str) -> Result<Digest, PullError> {
         let name = || format!("{repository}@{reference}");
-        let (digest, media_type) =
-            self.find_manifest(repository, reference).ok_or_else(|| PullError::NotFound(name()))?;
+        let (digest, media_type) = self
+            .find_manifest(repository, reference)
+            .ok_or_else(|| PullError::NotFound(name()))?;
         if media_type.contains("index") || media_type.contains("manifest.list") {
             return Err(PullError::NotAnImage(name(), media_type));
         }
@@ -46,7 +49,10 @@ impl Registry {
     fn write_archive(&self, digest: &Digest, archive: &Path) -> io::Result<()> {
         let bytes = std::fs::read(self.blob_path(digest))?;
         let manifest: Value = serde_json::from_slice(&bytes)?;
-        let media_type = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST);
+        let media_type = manifest
+            .get("mediaType")
+            .and_then(Value::as_str)
+            .unwrap_or(OCI_MANIFEST);
         let index = json!({
             "schemaVersion": 2,
             "mediaType": super::manifests::OCI_INDEX,
@@ -58,7 +64,11 @@ impl Registry {
         append(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         append(&mut tar, "index.json", index.to_string().as_bytes())?;
         append(&mut tar, &format!("blobs/sha256/{}", digest.hex()), &bytes)?;
-        let layers = manifest.get("layers").and_then(Value::as_array).into_iter().flatten();
+        let layers = manifest
+            .get("layers")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         let mut written = std::collections::BTreeSet::new();
         for descriptor in manifest.get("config").into_iter().chain(layers) {
             let blob = descriptor

@@ -62,7 +62,11 @@ impl Registry {
         reference: &str,
         request: Request<Incoming>,
     ) -> Answer {
-        let wanted = if reference.contains(':') { Some(digest(reference)?) } else { None };
+        let wanted = if reference.contains(':') {
+            Some(digest(reference)?)
+        } else {
+            None
+        };
         if wanted.is_none() && !is_tag(reference) {
             return Err(RegistryError::tag_invalid(reference));
         }
@@ -70,7 +74,14 @@ impl Registry {
             .headers()
             .get(http::header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
-            .map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
+            .map(|value| {
+                value
+                    .split(';')
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned()
+            });
         let bytes = read_body(request, MANIFEST_LIMIT).await?;
         let found = Digest::of(&bytes);
         if let Some(wanted) = wanted
@@ -101,7 +112,9 @@ impl Registry {
         let writing = |error: std::io::Error| RegistryError::io("keeping a manifest", &error);
         let draft = self.0.dir.join("uploads").join(crate::wire::uuid());
         tokio::fs::write(&draft, &bytes).await.map_err(writing)?;
-        tokio::fs::rename(&draft, self.blob_path(&found)).await.map_err(writing)?;
+        tokio::fs::rename(&draft, self.blob_path(&found))
+            .await
+            .map_err(writing)?;
 
         let mut state = self.state();
         let repository = state.repositories.entry(name.to_owned()).or_default();
@@ -130,18 +143,26 @@ impl Registry {
         } else {
             repository.tags.remove(reference).ok_or_else(unknown)?;
         }
-        Ok(response(StatusCode::ACCEPTED, &[("content-length", "0".into())]))
+        Ok(response(
+            StatusCode::ACCEPTED,
+            &[("content-length", "0".into())],
+        ))
     }
 
     /// `GET /v2/<name>/tags/list?n=…&last=…`, in lexical order.
     pub(super) fn tags(&self, name: &str, query: &str) -> Answer {
         let state = self.state();
-        let repository =
-            state.repositories.get(name).ok_or_else(|| RegistryError::name_unknown(name))?;
+        let repository = state
+            .repositories
+            .get(name)
+            .ok_or_else(|| RegistryError::name_unknown(name))?;
         let last = query_parameter(query, "last").unwrap_or_default();
         let limit = query_parameter(query, "n").and_then(|n| n.parse::<usize>().ok());
-        let mut tags: Vec<&String> =
-            repository.tags.keys().filter(|tag| last.is_empty() || **tag > last).collect();
+        let mut tags: Vec<&String> = repository
+            .tags
+            .keys()
+            .filter(|tag| last.is_empty() || **tag > last)
+            .collect();
         let more = limit.is_some_and(|limit| tags.len() > limit);
         tags.truncate(limit.unwrap_or(usize::MAX));
         let mut answer = json_response(&json!({ "name": name, "tags": tags }));
@@ -168,20 +189,23 @@ fn media_type(manifest: &Value, content_type: Option<&str>) -> Result<String, Re
 }
 
 /// The digests that a manifest names, and whether each is a manifest itself.
-fn named_digests(
-    manifest: &Value,
-    media_type: &str,
-) -> Result<Vec<(Digest, bool)>, RegistryError> {
+fn named_digests(manifest: &Value, media_type: &str) -> Result<Vec<(Digest, bool)>, RegistryError> {
     let of = |descriptor: &Value| {
-        let text = descriptor.get("digest").and_then(Value::as_str).ok_or_else(|| {
-            RegistryError::manifest_invalid("a descriptor in the manifest has no digest")
-        })?;
+        let text = descriptor
+            .get("digest")
+            .and_then(Value::as_str)
+            .ok_or_else(|| {
+                RegistryError::manifest_invalid("a descriptor in the manifest has no digest")
+            })?;
         digest(text)
     };
     let list = |member: &str| -> Result<&Vec<Value>, RegistryError> {
-        manifest.get(member).and_then(Value::as_array).ok_or_else(|| {
-            RegistryError::manifest_invalid(format!("the manifest has no list '{member}'"))
-        })
+        manifest
+            .get(member)
+            .and_then(Value::as_array)
+            .ok_or_else(|| {
+                RegistryError::manifest_invalid(format!("the manifest has no list '{member}'"))
+            })
     };
     match media_type {
         OCI_MANIFEST | DOCKER_MANIFEST => {
@@ -194,9 +218,10 @@ fn named_digests(
             }
             Ok(digests)
         }
-        OCI_INDEX | DOCKER_LIST => {
-            list("manifests")?.iter().map(|inner| Ok((of(inner)?, true))).collect()
-        }
+        OCI_INDEX | DOCKER_LIST => list("manifests")?
+            .iter()
+            .map(|inner| Ok((of(inner)?, true)))
+            .collect(),
         other => Err(RegistryError::manifest_invalid(format!(
             "this registry keeps image manifests and indexes, not {other}"
         ))),

@@ -64,7 +64,9 @@ type Answer = Result<Response<Body>, RegistryError>;
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry").field("dir", &self.0.dir).finish_non_exhaustive()
+        f.debug_struct("Registry")
+            .field("dir", &self.0.dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,7 +75,10 @@ impl Registry {
     pub fn open(dir: &Path) -> std::io::Result<Self> {
         std::fs::create_dir_all(dir.join("blobs/sha256"))?;
         std::fs::create_dir_all(dir.join("uploads"))?;
-        Ok(Self(Arc::new(Inner { dir: dir.to_owned(), state: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            state: Mutex::default(),
+        })))
     }
 
     /// What answers requests to `/v2/`.
@@ -104,7 +109,10 @@ impl Registry {
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
-        let rest = path.strip_prefix("/v2").unwrap_or_default().trim_start_matches('/');
+        let rest = path
+            .strip_prefix("/v2")
+            .unwrap_or_default()
+            .trim_start_matches('/');
         if rest.is_empty() {
             return Ok(json_response(&json!({})));
         }
@@ -153,9 +161,10 @@ impl Registry {
                     _ => Err(unsupported(&method, &path)),
                 }
             }
-            [name @ .., "tags", "list"] if method == Method::GET => {
-                self.tags(&repository_name(name)?, request.uri().query().unwrap_or_default())
-            }
+            [name @ .., "tags", "list"] if method == Method::GET => self.tags(
+                &repository_name(name)?,
+                request.uri().query().unwrap_or_default(),
+            ),
             [name @ .., "referrers", digest] if method == Method::GET => {
                 repository_name(name)?;
                 digest::digest(digest)?;
@@ -185,7 +194,11 @@ impl Registry {
 
 fn repository_name(segments: &[&str]) -> Result<String, RegistryError> {
     let name = segments.join("/");
-    if is_name(&name) { Ok(name) } else { Err(RegistryError::name_invalid(&name)) }
+    if is_name(&name) {
+        Ok(name)
+    } else {
+        Err(RegistryError::name_invalid(&name))
+    }
 }
 
 fn unsupported(method: &Method, path: &str) -> RegistryError {
@@ -226,9 +239,10 @@ fn percent_decoded(text: &str) -> String {
 
 fn json_response(value: &serde_json::Value) -> Response<Body> {
     let mut response = Response::new(full_body(value.to_string()));
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -243,13 +257,18 @@ fn response(status: StatusCode, headers: &[(&'static str, String)]) -> Response<
 fn set_headers(response: &mut Response<Body>, headers: &[(&'static str, String)]) {
     for (name, value) in headers {
         if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
         }
     }
 }
 
 /// Reads a whole body of at most `limit` bytes.
-async fn read_body(request: Request<Incoming>, limit: usize) -> Result<bytes::Bytes, RegistryError> {
+async fn read_body(
+    request: Request<Incoming>,
+    limit: usize,
+) -> Result<bytes::Bytes, RegistryError> {
     http_body_util::Limited::new(request.into_body(), limit)
         .collect()
         .await

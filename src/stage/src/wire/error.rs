@@ -23,7 +23,12 @@ pub(crate) struct ApiError {
 impl ApiError {
     /// An error that the client made: HTTP 400.
     pub fn client(name: &'static str, message: impl Into<String>) -> Self {
-        Self { name, status: 400, message: message.into(), internal: None }
+        Self {
+            name,
+            status: 400,
+            message: message.into(),
+            internal: None,
+        }
     }
 
     /// An error of the stage itself: HTTP 500, which the SDKs retry.
@@ -43,6 +48,8 @@ impl ApiError {
 
     /// The body of the answer.
     pub fn body(&self) -> Vec<u8> {
-        json!({ "__type": self.name, "message": self.message }).to_string().into_bytes()
+        json!({ "__type": self.name, "message": self.message })
+            .to_string()
+            .into_bytes()
     }
 }

@@ -21,7 +21,10 @@ pub(crate) fn read<T: DeserializeOwned>(input: Value) -> Result<T, ApiError> {
 
 /// A time in a body: seconds since the epoch, a number, with milliseconds.
 pub(crate) fn time(at: Timestamp) -> Value {
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds fit a double until year 287396")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "milliseconds fit a double until year 287396"
+    )]
     let seconds = at.as_millis() as f64 / 1000.0;
     Value::from(seconds)
 }
@@ -60,7 +63,13 @@ mod tests {
     #[test]
     fn a_null_member_is_an_absent_one() {
         let input: Input = read(json!({ "names": null, "howMany": null, "new": 1 })).unwrap();
-        assert_eq!(input, Input { names: vec![], how_many: None });
+        assert_eq!(
+            input,
+            Input {
+                names: vec![],
+                how_many: None
+            }
+        );
     }
 
     #[test]
@@ -71,6 +80,9 @@ mod tests {
 
     #[test]
     fn times_keep_their_milliseconds() {
-        assert_eq!(time(Timestamp::from_millis(1_543_431_361_022)).to_string(), "1543431361.022");
+        assert_eq!(
+            time(Timestamp::from_millis(1_543_431_361_022)).to_string(),
+            "1543431361.022"
+        );
     }
 }

@@ -58,7 +58,11 @@ impl Server {
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(listener, Arc::new(routes), stopped));
-        Ok(Self { address, stop: Some(stop), task })
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            task,
+        })
     }
 
     /// Where it listens.
@@ -112,7 +116,10 @@ async fn serve(listener: TcpListener, routes: Arc<Routes>, mut stopped: oneshot:
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::debug!("requests to the API were still open when the stage stopped");
     }
 }
@@ -153,7 +160,10 @@ async fn answer_json(routes: &Routes, request: Request<Incoming>) -> Response<Bo
     let mut response = Response::new(full_body(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-amz-json-1.1"),
+    );
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert("x-amzn-requestid", value);
     }
@@ -207,14 +217,18 @@ async fn call_json(
             .map_err(|error| ApiError::serialization(format!("the body is not JSON: {error}")))?
     };
     if !input.is_object() {
-        return Err(ApiError::serialization("Start of structure or map found where not expected."));
+        return Err(ApiError::serialization(
+            "Start of structure or map found where not expected.",
+        ));
     }
     service.call(operation, input).await.ok_or_else(unknown)?
 }
 
 /// A body held in memory.
 pub(crate) fn full_body(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// No body.
@@ -228,5 +242,12 @@ pub(crate) fn uuid() -> String {
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex = hex::encode(bytes);
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-")
 }

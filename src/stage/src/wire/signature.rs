@@ -48,7 +48,9 @@ pub(crate) fn verify(
                 "Missing Authentication Token",
             ));
         }
-        Some(value) => value.to_str().map_err(|_| incomplete("Authorization header is not text"))?,
+        Some(value) => value
+            .to_str()
+            .map_err(|_| incomplete("Authorization header is not text"))?,
     };
     let authorization = Authorization::parse(header)?;
     if authorization.access_key != credentials.access_key {
@@ -59,7 +61,10 @@ pub(crate) fn verify(
     }
     for needed in ["host", "x-amz-target"] {
         if request.headers.contains_key(needed)
-            && !authorization.signed_headers.split(';').any(|name| name == needed)
+            && !authorization
+                .signed_headers
+                .split(';')
+                .any(|name| name == needed)
         {
             return Err(invalid(format!(
                 "'{needed}' must be a 'SignedHeader' in the AWS Authorization."
@@ -67,7 +72,9 @@ pub(crate) fn verify(
         }
     }
     let amz_date = text_header(&request.headers, "x-amz-date").ok_or_else(|| {
-        incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
+        incomplete(
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
+        )
     })?;
     check_freshness(&amz_date, now)?;
     if authorization.date != amz_date.get(..8).unwrap_or_default() {
@@ -90,7 +97,10 @@ pub(crate) fn verify(
     }
 
     let canonical = canonical_request(request, authorization.signed_headers, body)?;
-    let scope = format!("{}/{}/{service}/aws4_request", authorization.date, authorization.region);
+    let scope = format!(
+        "{}/{}/{service}/aws4_request",
+        authorization.date, authorization.region
+    );
     let to_sign = format!(
         "AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{}",
         hex::encode(Sha256::digest(canonical.as_bytes()))
@@ -103,14 +113,16 @@ pub(crate) fn verify(
     );
     let given = hex::decode(authorization.signature).unwrap_or_default();
     // `verify_slice` compares in constant time.
-    mac(&key, to_sign.as_bytes()).verify_slice(&given).map_err(|_| ApiError {
-        internal: Some(format!("the canonical request was:\n{canonical}")),
-        ..invalid(
-            "The request signature we calculated does not match the signature you provided. \
+    mac(&key, to_sign.as_bytes())
+        .verify_slice(&given)
+        .map_err(|_| ApiError {
+            internal: Some(format!("the canonical request was:\n{canonical}")),
+            ..invalid(
+                "The request signature we calculated does not match the signature you provided. \
              Check your AWS Secret Access Key and signing method. Consult the service \
              documentation for details.",
-        )
-    })
+            )
+        })
 }
 
 /// The parts of an `Authorization` header.
@@ -125,9 +137,9 @@ struct Authorization<'a> {
 
 impl<'a> Authorization<'a> {
     fn parse(header: &'a str) -> Result<Self, ApiError> {
-        let rest = header
-            .strip_prefix("AWS4-HMAC-SHA256")
-            .ok_or_else(|| incomplete("Unsupported AWS 'algorithm'; this stage takes AWS4-HMAC-SHA256."))?;
+        let rest = header.strip_prefix("AWS4-HMAC-SHA256").ok_or_else(|| {
+            incomplete("Unsupported AWS 'algorithm'; this stage takes AWS4-HMAC-SHA256.")
+        })?;
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         for part in rest.split(',') {
             match part.trim().split_once('=') {
@@ -143,14 +155,25 @@ impl<'a> Authorization<'a> {
         let signed_headers = signed_headers.ok_or_else(|| missing("SignedHeaders"))?;
         let signature = signature.ok_or_else(|| missing("Signature"))?;
         let mut scope = credential.rsplitn(5, '/');
-        let (Some("aws4_request"), Some(service), Some(region), Some(date), Some(access_key)) =
-            (scope.next(), scope.next(), scope.next(), scope.next(), scope.next())
-        else {
+        let (Some("aws4_request"), Some(service), Some(region), Some(date), Some(access_key)) = (
+            scope.next(),
+            scope.next(),
+            scope.next(),
+            scope.next(),
+            scope.next(),
+        ) else {
             return Err(incomplete(
                 "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term",
             ));
         };
-        Ok(Self { access_key, date, region, service, signed_headers, signature })
+        Ok(Self {
+            access_key,
+            date,
+            region,
+            service,
+            signed_headers,
+            signature,
+        })
     }
 }
 
@@ -174,7 +197,11 @@ fn check_freshness(amz_date: &str, now: Timestamp) -> Result<(), ApiError> {
     } else {
         ("Signature expired", now - FRESHNESS, '-')
     };
-    let order = if distance.is_negative() { "still later" } else { "now earlier" };
+    let order = if distance.is_negative() {
+        "still later"
+    } else {
+        "now earlier"
+    };
     Err(invalid(format!(
         "{wrong}: {amz_date} is {order} than {} ({} {sign} 15 min.)",
         basic(edge),
@@ -193,14 +220,19 @@ fn canonical_request(
     query.sort_unstable();
     let query: Vec<_> = query
         .iter()
-        .map(|pair| if pair.contains('=') { (*pair).to_owned() } else { format!("{pair}=") })
+        .map(|pair| {
+            if pair.contains('=') {
+                (*pair).to_owned()
+            } else {
+                format!("{pair}=")
+            }
+        })
         .collect();
     canonical.push_str(&query.join("&"));
     canonical.push('\n');
     for name in signed_headers.split(';') {
-        let value = text_header(&request.headers, name).ok_or_else(|| {
-            invalid(format!("the signed header '{name}' is not in the request."))
-        })?;
+        let value = text_header(&request.headers, name)
+            .ok_or_else(|| invalid(format!("the signed header '{name}' is not in the request.")))?;
         canonical.push_str(name);
         canonical.push(':');
         canonical.push_str(&value);
@@ -277,7 +309,10 @@ mod tests {
              Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7";
         let (parts, ()) = http::Request::get("/?Action=ListUsers&Version=2010-05-08")
             .header("Host", "iam.amazonaws.com")
-            .header("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+            .header(
+                "Content-Type",
+                "application/x-www-form-urlencoded; charset=utf-8",
+            )
             .header("X-Amz-Date", "20150830T123600Z")
             .header("Authorization", authorization)
             .body(())
@@ -310,21 +345,47 @@ mod tests {
         );
         let mut other = parts.clone();
         other.uri = "/?Action=ListUsers&Version=2010-05-09".parse().unwrap();
-        assert_eq!(name(verify(&credentials, "iam", &other, b"", now)), "InvalidSignatureException");
+        assert_eq!(
+            name(verify(&credentials, "iam", &other, b"", now)),
+            "InvalidSignatureException"
+        );
         let mut other = parts;
-        other.headers.insert("host", "iam.example.com".parse().unwrap());
-        assert_eq!(name(verify(&credentials, "iam", &other, b"", now)), "InvalidSignatureException");
+        other
+            .headers
+            .insert("host", "iam.example.com".parse().unwrap());
+        assert_eq!(
+            name(verify(&credentials, "iam", &other, b"", now)),
+            "InvalidSignatureException"
+        );
     }
 
     #[test]
     fn who_is_asked_before_what() {
         let (credentials, mut parts, now) = example();
-        let other = Credentials { access_key: "AKIDOTHER".into(), ..credentials.clone() };
-        assert_eq!(name(verify(&other, "iam", &parts, b"", now)), "UnrecognizedClientException");
-        let other = Credentials { region: "eu-west-1".into(), ..credentials.clone() };
-        assert_eq!(name(verify(&other, "iam", &parts, b"", now)), "InvalidSignatureException");
-        assert_eq!(name(verify(&credentials, "ecs", &parts, b"", now)), "InvalidSignatureException");
-        parts.headers.insert("authorization", "AWS4-HMAC-SHA256 Credential=x".parse().unwrap());
+        let other = Credentials {
+            access_key: "AKIDOTHER".into(),
+            ..credentials.clone()
+        };
+        assert_eq!(
+            name(verify(&other, "iam", &parts, b"", now)),
+            "UnrecognizedClientException"
+        );
+        let other = Credentials {
+            region: "eu-west-1".into(),
+            ..credentials.clone()
+        };
+        assert_eq!(
+            name(verify(&other, "iam", &parts, b"", now)),
+            "InvalidSignatureException"
+        );
+        assert_eq!(
+            name(verify(&credentials, "ecs", &parts, b"", now)),
+            "InvalidSignatureException"
+        );
+        parts.headers.insert(
+            "authorization",
+            "AWS4-HMAC-SHA256 Credential=x".parse().unwrap(),
+        );
         assert_eq!(
             name(verify(&credentials, "iam", &parts, b"", now)),
             "IncompleteSignatureException"
@@ -340,20 +401,35 @@ mod tests {
     fn a_request_is_fresh_for_fifteen_minutes_either_way() {
         let (credentials, parts, _) = example();
         let at = |text: &str| {
-            verify(&credentials, "iam", &parts, b"", text.parse::<Timestamp>().unwrap())
+            verify(
+                &credentials,
+                "iam",
+                &parts,
+                b"",
+                text.parse::<Timestamp>().unwrap(),
+            )
         };
         at("2015-08-30T12:51:00Z").unwrap();
         at("2015-08-30T12:21:00Z").unwrap();
         let old = at("2015-08-30T12:51:01Z").unwrap_err();
-        assert!(old.message.starts_with("Signature expired: 20150830T123600Z"), "{old}");
+        assert!(
+            old.message
+                .starts_with("Signature expired: 20150830T123600Z"),
+            "{old}"
+        );
         let early = at("2015-08-30T12:20:59Z").unwrap_err();
-        assert!(early.message.starts_with("Signature not yet current"), "{early}");
+        assert!(
+            early.message.starts_with("Signature not yet current"),
+            "{early}"
+        );
     }
 
     #[test]
     fn the_target_must_be_signed() {
         let (credentials, mut parts, now) = example();
-        parts.headers.insert("x-amz-target", "Iam.ListUsers".parse().unwrap());
+        parts
+            .headers
+            .insert("x-amz-target", "Iam.ListUsers".parse().unwrap());
         let error = verify(&credentials, "iam", &parts, b"", now).unwrap_err();
         assert!(error.message.contains("'x-amz-target' must be"), "{error}");
     }

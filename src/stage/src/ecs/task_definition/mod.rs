@@ -302,14 +302,20 @@ impl Definition {
 
     /// A container by its name.
     pub fn container(&self, name: &str) -> Option<&ContainerDefinition> {
-        self.container_definitions.iter().find(|container| container.name == name)
+        self.container_definitions
+            .iter()
+            .find(|container| container.name == name)
     }
 }
 
 impl TaskDefinition {
     /// `ACTIVE` or `INACTIVE`.
     pub fn status(&self) -> &'static str {
-        if self.deregistered_at.is_some() { "INACTIVE" } else { "ACTIVE" }
+        if self.deregistered_at.is_some() {
+            "INACTIVE"
+        } else {
+            "ACTIVE"
+        }
     }
 
     /// As `DescribeTaskDefinition` shows it.
@@ -332,7 +338,10 @@ impl TaskDefinition {
 
     fn requires_attributes(&self) -> Value {
         let containers = &self.definition.container_definitions;
-        let mut names = vec!["com.amazonaws.ecs.capability.docker-remote-api.1.18", "ecs.capability.task-eni"];
+        let mut names = vec![
+            "com.amazonaws.ecs.capability.docker-remote-api.1.18",
+            "ecs.capability.task-eni",
+        ];
         if containers.iter().any(|c| c.log_configuration.is_some()) {
             names.push("com.amazonaws.ecs.capability.logging-driver.awslogs");
         }

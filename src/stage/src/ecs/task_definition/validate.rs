@@ -14,18 +14,29 @@ fn refuse(message: impl Into<String>) -> ApiError {
 }
 
 fn ensure(holds: bool, message: impl FnOnce() -> String) -> Check {
-    if holds { Ok(()) } else { Err(refuse(message())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(refuse(message()))
+    }
 }
 
 fn is_name(text: &str) -> bool {
-    text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    text.len() <= 255
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 impl Definition {
     /// Checks everything, and brings `cpu`, `memory` and ports into the form that AWS echoes.
     pub(super) fn validate(&mut self) -> Check {
-        ensure(!self.family.is_empty(), || "Family should not be null or empty.".into())?;
-        ensure(is_name(&self.family), || "Family contains invalid characters.".into())?;
+        ensure(!self.family.is_empty(), || {
+            "Family should not be null or empty.".into()
+        })?;
+        ensure(is_name(&self.family), || {
+            "Family contains invalid characters.".into()
+        })?;
         ensure(!self.container_definitions.is_empty(), || {
             "TaskDefinition must have at least one container definition.".into()
         })?;
@@ -33,13 +44,18 @@ impl Definition {
             "Too many container definitions: a task definition has at most 10.".into()
         })?;
         for compatibility in &self.requires_compatibilities {
-            ensure(matches!(compatibility.as_str(), "FARGATE" | "EC2" | "EXTERNAL"), || {
-                format!("Invalid value '{compatibility}' for requiresCompatibilities.")
-            })?;
+            ensure(
+                matches!(compatibility.as_str(), "FARGATE" | "EC2" | "EXTERNAL"),
+                || format!("Invalid value '{compatibility}' for requiresCompatibilities."),
+            )?;
         }
-        ensure(self.requires_compatibilities.iter().any(|c| c == "FARGATE"), || {
-            "requiresCompatibilities must contain FARGATE: this stage runs Fargate tasks only.".into()
-        })?;
+        ensure(
+            self.requires_compatibilities.iter().any(|c| c == "FARGATE"),
+            || {
+                "requiresCompatibilities must contain FARGATE: this stage runs Fargate tasks only."
+                    .into()
+            },
+        )?;
         ensure(self.network_mode.as_deref() == Some("awsvpc"), || {
             "Fargate only supports network mode 'awsvpc'.".into()
         })?;
@@ -50,9 +66,10 @@ impl Definition {
                 "Ephemeral storage size must be between 21 GiB and 200 GiB.".into()
             })?;
         }
-        for (name, role) in
-            [("taskRoleArn", &self.task_role_arn), ("executionRoleArn", &self.execution_role_arn)]
-        {
+        for (name, role) in [
+            ("taskRoleArn", &self.task_role_arn),
+            ("executionRoleArn", &self.execution_role_arn),
+        ] {
             if let Some(role) = role {
                 ensure(role.starts_with("arn:") && role.contains(":role/"), || {
                     format!("Role is not valid: {name} is '{role}'.")
@@ -67,10 +84,9 @@ impl Definition {
             .cpu
             .as_deref()
             .ok_or_else(|| refuse("Fargate requires that 'cpu' be defined at the task level."))?;
-        let memory = self
-            .memory
-            .as_deref()
-            .ok_or_else(|| refuse("Fargate requires that 'memory' be defined at the task level."))?;
+        let memory = self.memory.as_deref().ok_or_else(|| {
+            refuse("Fargate requires that 'memory' be defined at the task level.")
+        })?;
         let cpu_units = cpu_units(cpu)
             .ok_or_else(|| refuse(format!("Invalid 'cpu' setting for task: '{cpu}'.")))?;
         let mebibytes = mebibytes(memory)
@@ -87,7 +103,9 @@ impl Definition {
     }
 
     fn check_platform(&self) -> Check {
-        let Some(platform) = &self.runtime_platform else { return Ok(()) };
+        let Some(platform) = &self.runtime_platform else {
+            return Ok(());
+        };
         if let Some(architecture) = &platform.cpu_architecture {
             ensure(matches!(architecture.as_str(), "X86_64" | "ARM64"), || {
                 format!("Invalid value '{architecture}' for cpuArchitecture.")
@@ -106,14 +124,20 @@ impl Definition {
         for container in &mut self.container_definitions {
             container.check()?;
             ensure(names.insert(container.name.clone()), || {
-                format!("Container names must be unique: '{}' is used twice.", container.name)
+                format!(
+                    "Container names must be unique: '{}' is used twice.",
+                    container.name
+                )
             })?;
         }
         let containers = &self.container_definitions;
-        ensure(containers.iter().any(|container| container.essential), || {
-            "Invalid setting for container: at least one container must be marked as essential."
-                .into()
-        })?;
+        ensure(
+            containers.iter().any(|container| container.essential),
+            || {
+                "Invalid setting for container: at least one container must be marked as essential."
+                    .into()
+            },
+        )?;
         let has_role = self.execution_role_arn.is_some();
         for container in containers {
             ensure(has_role || container.secrets.is_empty(), || {
@@ -121,7 +145,10 @@ impl Definition {
                  'executionRoleArn'."
                     .into()
             })?;
-            let driver = container.log_configuration.as_ref().map(|log| log.log_driver.as_str());
+            let driver = container
+                .log_configuration
+                .as_ref()
+                .map(|log| log.log_driver.as_str());
             ensure(has_role || driver != Some("awslogs"), || {
                 "Fargate requires task definition to have execution role ARN to support log \
                  driver awslogs."
@@ -145,7 +172,9 @@ fn check_dependency(
     containers: &[ContainerDefinition],
 ) -> Check {
     let on = &dependency.container_name;
-    let target = containers.iter().find(|other| other.name == *on && *on != container.name);
+    let target = containers
+        .iter()
+        .find(|other| other.name == *on && *on != container.name);
     let Some(target) = target else {
         return Err(refuse(format!(
             "Container '{}' depends on container '{on}', which does not exist.",
@@ -163,17 +192,26 @@ fn check_dependency(
         "HEALTHY" => ensure(target.health_check.is_some(), || {
             format!("Container '{on}' has no health check, so condition HEALTHY cannot be used.")
         }),
-        other => Err(refuse(format!("Invalid value '{other}' for dependsOn condition."))),
+        other => Err(refuse(format!(
+            "Invalid value '{other}' for dependsOn condition."
+        ))),
     }
 }
 
 impl ContainerDefinition {
     fn check(&mut self) -> Check {
-        ensure(!self.name.is_empty(), || "Container.name should not be null or empty.".into())?;
-        ensure(is_name(&self.name), || {
-            format!("Container.name contains invalid characters: '{}'.", self.name)
+        ensure(!self.name.is_empty(), || {
+            "Container.name should not be null or empty.".into()
         })?;
-        ensure(!self.image.is_empty(), || "Container.image should not be null or empty.".into())?;
+        ensure(is_name(&self.name), || {
+            format!(
+                "Container.name contains invalid characters: '{}'.",
+                self.name
+            )
+        })?;
+        ensure(!self.image.is_empty(), || {
+            "Container.image should not be null or empty.".into()
+        })?;
         self.check_image()?;
         ensure(self.privileged != Some(true), || {
             "Tasks using the Fargate launch type do not support the 'privileged' parameter.".into()
@@ -181,9 +219,10 @@ impl ContainerDefinition {
         ensure(self.links.is_empty(), || {
             "Links are not supported when networkMode=awsvpc.".into()
         })?;
-        for (name, timeout) in
-            [("startTimeout", self.start_timeout), ("stopTimeout", self.stop_timeout)]
-        {
+        for (name, timeout) in [
+            ("startTimeout", self.start_timeout),
+            ("stopTimeout", self.stop_timeout),
+        ] {
             ensure(timeout.is_none_or(|seconds| seconds <= 120), || {
                 format!("Container {name} must be at most 120 seconds on Fargate.")
             })?;
@@ -194,13 +233,21 @@ impl ContainerDefinition {
             }
             let port = mapping.container_port.unwrap_or(0);
             ensure((1..=65535).contains(&port), || {
-                format!("Invalid 'containerPort' setting for container '{}'.", self.name)
+                format!(
+                    "Invalid 'containerPort' setting for container '{}'.",
+                    self.name
+                )
             })?;
-            ensure(mapping.host_port.is_none_or(|host| host == port || host == 0), || {
-                "When networkMode=awsvpc, the host ports and container ports in port mappings \
+            ensure(
+                mapping
+                    .host_port
+                    .is_none_or(|host| host == port || host == 0),
+                || {
+                    "When networkMode=awsvpc, the host ports and container ports in port mappings \
                  must match."
-                    .into()
-            })?;
+                        .into()
+                },
+            )?;
             mapping.host_port = Some(port);
             ensure(matches!(mapping.protocol.as_str(), "tcp" | "udp"), || {
                 format!("Invalid value '{}' for protocol.", mapping.protocol)
@@ -211,14 +258,22 @@ impl ContainerDefinition {
         })?;
         for pair in &self.environment {
             ensure(!pair.name.is_empty(), || {
-                format!("Environment variable name should not be empty in container '{}'.", self.name)
+                format!(
+                    "Environment variable name should not be empty in container '{}'.",
+                    self.name
+                )
             })?;
         }
         let mut names = BTreeSet::new();
         for secret in &self.secrets {
             ensure(
                 !secret.name.is_empty() && !secret.value_from.is_empty(),
-                || format!("A secret of container '{}' has no name or valueFrom.", self.name),
+                || {
+                    format!(
+                        "A secret of container '{}' has no name or valueFrom.",
+                        self.name
+                    )
+                },
             )?;
             ensure(names.insert(&secret.name), || {
                 format!(
@@ -227,35 +282,55 @@ impl ContainerDefinition {
                     secret.name
                 )
             })?;
-            ensure(!self.environment.iter().any(|pair| pair.name == secret.name), || {
-                format!(
-                    "The secret name must be unique and not shared with any new or existing \
+            ensure(
+                !self.environment.iter().any(|pair| pair.name == secret.name),
+                || {
+                    format!(
+                        "The secret name must be unique and not shared with any new or existing \
                      environment variables set on the container, such as '{}'.",
-                    secret.name
-                )
-            })?;
+                        secret.name
+                    )
+                },
+            )?;
         }
         if let Some(log) = &self.log_configuration {
-            ensure(matches!(log.log_driver.as_str(), "awslogs" | "splunk" | "awsfirelens"), || {
-                format!("Log driver {} is not supported by Fargate.", log.log_driver)
-            })?;
+            ensure(
+                matches!(
+                    log.log_driver.as_str(),
+                    "awslogs" | "splunk" | "awsfirelens"
+                ),
+                || format!("Log driver {} is not supported by Fargate.", log.log_driver),
+            )?;
         }
         if let Some(consistency) = &self.version_consistency {
-            ensure(matches!(consistency.as_str(), "enabled" | "disabled"), || {
-                format!("Invalid value '{consistency}' for versionConsistency.")
-            })?;
+            ensure(
+                matches!(consistency.as_str(), "enabled" | "disabled"),
+                || format!("Invalid value '{consistency}' for versionConsistency."),
+            )?;
         }
-        self.health_check.as_ref().map_or(Ok(()), |health_check| health_check.check(&self.name))
+        self.health_check
+            .as_ref()
+            .map_or(Ok(()), |health_check| health_check.check(&self.name))
     }
 
     fn check_image(&self) -> Check {
-        let invalid = || format!("Container.image contains invalid characters: '{}'.", self.image);
+        let invalid = || {
+            format!(
+                "Container.image contains invalid characters: '{}'.",
+                self.image
+            )
+        };
         ensure(
             self.image.len() <= 255
-                && self.image.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\'),
+                && self
+                    .image
+                    .bytes()
+                    .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\'),
             invalid,
         )?;
-        let Some((_, digest)) = self.image.split_once('@') else { return Ok(()) };
+        let Some((_, digest)) = self.image.split_once('@') else {
+            return Ok(());
+        };
         ensure(crate::registry::Digest::parse(digest).is_some(), || {
             format!(
                 "Container.image '{}' has no valid digest: it must be sha256: and 64 hexadecimal digits.",
@@ -268,8 +343,10 @@ impl ContainerDefinition {
 impl HealthCheck {
     fn check(&self, container: &str) -> Check {
         ensure(
-            matches!(self.command.first().map(String::as_str), Some("CMD" | "CMD-SHELL"))
-                && self.command.len() >= 2,
+            matches!(
+                self.command.first().map(String::as_str),
+                Some("CMD" | "CMD-SHELL")
+            ) && self.command.len() >= 2,
             || {
                 format!(
                     "Invalid health check command of container '{container}': it must start with \
@@ -317,7 +394,11 @@ fn mebibytes(text: &str) -> Option<u32> {
 
 fn scaled(number: &str, factor: f64) -> Option<u32> {
     let value = number.trim().parse::<f64>().ok()? * factor;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "in range"
+    )]
     (value.fract() == 0.0 && (0.0..4_000_000_000.0).contains(&value)).then_some(value as u32)
 }
 
@@ -386,7 +467,10 @@ mod tests {
             assert_eq!(is_fargate_size(cpu, memory), valid, "{cpu} {memory}");
         }
         let text = refused(|input| input["memory"] = json!("4096"));
-        assert!(text.contains("No Fargate configuration exists for given values"), "{text}");
+        assert!(
+            text.contains("No Fargate configuration exists for given values"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -395,7 +479,10 @@ mod tests {
         input["cpu"] = json!("1 vCPU");
         input["memory"] = json!("2 GB");
         let definition = Definition::read(input).unwrap();
-        assert_eq!((definition.cpu.as_deref(), definition.memory.as_deref()), (Some("1024"), Some("2048")));
+        assert_eq!(
+            (definition.cpu.as_deref(), definition.memory.as_deref()),
+            (Some("1024"), Some("2048"))
+        );
         assert_eq!(cpu_units("0.25 vCPU"), Some(256));
         assert_eq!(cpu_units("0.3 vCPU"), None);
         assert_eq!(mebibytes("0.5GB"), Some(512));
@@ -404,7 +491,10 @@ mod tests {
     #[test]
     fn unknown_members_are_refused_and_named() {
         let text = refused(|input| input["containerDefinitions"][0]["enviroment"] = json!([]));
-        assert!(text.starts_with("SerializationException") && text.contains("enviroment"), "{text}");
+        assert!(
+            text.starts_with("SerializationException") && text.contains("enviroment"),
+            "{text}"
+        );
         let text = refused(|input| input["revision"] = json!(3));
         assert!(text.contains("'revision'"), "{text}");
     }
@@ -434,27 +524,43 @@ mod tests {
             ("'memory' be defined", |i| i["memory"] = Value::Null),
             ("Family should not", |i| i["family"] = json!("")),
             ("Family contains", |i| i["family"] = json!("a b")),
-            ("at least one container definition", |i| i["containerDefinitions"] = json!([])),
-            ("Container.image should", |i| i["containerDefinitions"][0]["image"] = json!("")),
-            ("no valid digest", |i| i["containerDefinitions"][0]["image"] = json!("a@sha256:12")),
-            ("marked as essential", |i| i["containerDefinitions"][0]["essential"] = json!(false)),
+            ("at least one container definition", |i| {
+                i["containerDefinitions"] = json!([])
+            }),
+            ("Container.image should", |i| {
+                i["containerDefinitions"][0]["image"] = json!("")
+            }),
+            ("no valid digest", |i| {
+                i["containerDefinitions"][0]["image"] = json!("a@sha256:12")
+            }),
+            ("marked as essential", |i| {
+                i["containerDefinitions"][0]["essential"] = json!(false)
+            }),
             ("host ports and container ports", |i| {
                 i["containerDefinitions"][0]["portMappings"] =
                     json!([{ "containerPort": 80, "hostPort": 81 }]);
             }),
             ("'executionRoleArn'", |i| {
-                i["containerDefinitions"][0]["secrets"] = json!([{ "name": "A", "valueFrom": "b" }]);
+                i["containerDefinitions"][0]["secrets"] =
+                    json!([{ "name": "A", "valueFrom": "b" }]);
             }),
-            ("at most 120", |i| i["containerDefinitions"][0]["stopTimeout"] = json!(121)),
+            ("at most 120", |i| {
+                i["containerDefinitions"][0]["stopTimeout"] = json!(121)
+            }),
             ("health check interval", |i| {
                 i["containerDefinitions"][0]["healthCheck"] =
                     json!({ "command": ["CMD", "true"], "interval": 4 });
             }),
-            ("privileged", |i| i["containerDefinitions"][0]["privileged"] = json!(true)),
+            ("privileged", |i| {
+                i["containerDefinitions"][0]["privileged"] = json!(true)
+            }),
         ];
         for (expected, change) in cases {
             let text = refused(change);
-            assert!(text.starts_with("ClientException") && text.contains(expected), "{text}");
+            assert!(
+                text.starts_with("ClientException") && text.contains(expected),
+                "{text}"
+            );
         }
     }
 }
