@@ -41,7 +41,7 @@ mod image;
 mod log;
 mod prepare;
 mod sandbox;
-mod spawn;
+pub(crate) mod spawn;
 mod spec;
 
 use std::{

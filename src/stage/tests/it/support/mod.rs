@@ -116,3 +116,12 @@ pub async fn get(dial: &dyn stage::runtime::Dial, path: &str) -> std::io::Result
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((status, body.to_owned()))
 }
+
+/// Whether a process has ended. One that nobody has waited for yet has.
+pub fn is_gone(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
+}
