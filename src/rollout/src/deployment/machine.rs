@@ -138,7 +138,8 @@ impl Deployment {
                 let step = step.map(|step| *start + step);
                 step.into_iter()
                     .chain(self.unstable_deadline(*start))
-                    .min()?
+                    .min()
+                    .unwrap_or(self.now)
             }
             Phase::Ended => return None,
         };

@@ -12,7 +12,7 @@ use crate::lifecycle::LifecycleEvent;
 
 /// What the driver saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "observation", rename_all = "snake_case")]
+#[serde(tag = "observation", content = "with", rename_all = "snake_case")]
 pub enum Observation {
     /// Time went by.
     Tick,
