@@ -218,6 +218,26 @@ impl Ecs {
         self.changed();
     }
 
+    /// A task set's task definition, and the version that it says it runs: the label
+    /// `org.opencontainers.image.version` of the container behind the load balancer.
+    pub fn task_set_version(&self, key: &ServiceKey, id: &str) -> (String, Option<String>) {
+        let state = self.state();
+        let set = state
+            .services
+            .get(key)
+            .and_then(|service| service.task_sets.iter().find(|set| set.id == id));
+        let Some(set) = set else {
+            return (String::new(), None);
+        };
+        let definition = &set.task_definition.definition;
+        let version = definition
+            .container(&set.load_balancer.container_name)
+            .and_then(|container| container.docker_labels.as_ref())
+            .and_then(|labels| labels.get("org.opencontainers.image.version"))
+            .and_then(Value::as_str);
+        (set.task_definition.arn.clone(), version.map(str::to_owned))
+    }
+
     pub(super) fn show_task_set(&self, state: &State, service: &Service, set: &TaskSet) -> Value {
         let (running, pending) = state.counts(&set.id);
         let key = &service.key;
