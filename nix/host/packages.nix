@@ -45,6 +45,7 @@ machine // {
   mkShell = { packages ? [ ], ... }: mkDerivation {
     name = "nix-shell";
     nativeBuildInputs = packages;
+    outputs = [ "out" ]; # `nix develop` asks for it by name
     buildCommand = "touch $out";
   };
 
