@@ -3,7 +3,7 @@
 cargo.build {
   name = "serein-app-${version}";
   package = "app";
-  paths = [ "src/app" "migrations" ".sqlx" ];
+  paths = [ "src/app/src" "migrations" ".sqlx" ];
   from = cargo.appDependencies;
   flags = "--no-default-features --features ${feature}";
 }

@@ -3,6 +3,6 @@
 cargo.build {
   name = "serein-oci";
   package = "oci";
-  paths = [ "src/oci" ];
+  paths = [ "src/oci/src" ];
   from = cargo.appDependencies;
 }

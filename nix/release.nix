@@ -4,7 +4,7 @@ rec {
   bare = cargo.build {
     name = "serein-release-bare";
     package = "release";
-    paths = [ "src/oci" "src/release" "src/rollout" "src/stage" "migrations" "release" ];
+    paths = [ "src/oci/src" "src/release/src" "src/rollout/src" "src/stage/src" ];
     from = cargo.releaseDependencies;
   };
 
