@@ -44,21 +44,47 @@ pub mod registry;
 pub mod runtime;
 pub mod s3;
 pub mod secrets;
+mod start;
 pub mod traffic;
 pub mod wire;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 pub use options::{HealthCheck, Options, Ports, Stack};
 
-/// A running stage. Dropping it without [`Stage::stop`] ends its tasks, but not gracefully.
+use clock::Clock;
+use cloudwatch::{Alarms, Metrics};
+use elb::LoadBalancer;
+use events::Events;
+use functions::Functions;
+use leftovers::Claim;
+use postgres::Postgres;
+use runtime::{Isolation, Runtime};
+use secrets::Secrets;
+
+/// A running stage. Dropping it without [`Stage::stop`] ends its parts too, but not gracefully.
 #[derive(Debug)]
 pub struct Stage {
     stack: Stack,
-    api: SocketAddr,
-    production: SocketAddr,
-    test: SocketAddr,
-    dir: PathBuf,
+    clock: Clock,
+    events: Events,
+    metrics: Metrics,
+    alarms: Alarms,
+    load_balancer: LoadBalancer,
+    runtime: Runtime,
+    secrets: Secrets,
+    functions: Functions,
+    ecs: ecs::Ecs,
+    codedeploy: codedeploy::CodeDeploy,
+    server: Option<wire::Server>,
+    api: std::net::SocketAddr,
+    postgres: Postgres,
+    claim: Claim,
+    /// Removed at the end; `None` where the directory was given.
+    made: Option<PathBuf>,
 }
 
 /// Why a stage could not be started.
@@ -71,22 +97,35 @@ pub enum StageError {
         /// The directory.
         dir: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// The directory belongs to another stage, or to somebody else.
+    #[error(transparent)]
+    Claim(#[from] leftovers::ClaimError),
     /// A port cannot be bound.
     #[error(
-        "cannot listen on 127.0.0.1:{port} for {purpose}: {source}; choose another port, or 0 for any"
+        "cannot listen on 127.0.0.1:{port} for the AWS APIs: {source}; choose another port, or 0 for any"
     )]
     Port {
         /// The port that was asked for.
         port: u16,
-        /// What it was wanted for.
-        purpose: &'static str,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// The database did not start.
+    #[error(transparent)]
+    Postgres(#[from] postgres::PostgresError),
+    /// The load balancer did not start: a port is taken, most likely.
+    #[error(transparent)]
+    LoadBalancer(#[from] elb::ElbError),
+    /// Tasks cannot be isolated as asked.
+    #[error(transparent)]
+    Runtime(#[from] runtime::RuntimeError),
+    /// The directory for images cannot be used.
+    #[error(transparent)]
+    Image(#[from] runtime::ImageError),
     /// A value in [`Options`] makes no sense.
-    #[error("cannot start the stage with {what}: {problem}")]
+    #[error("cannot start the stage with this {what}: {problem}")]
     Option {
         /// The option.
         what: &'static str,
@@ -96,24 +135,6 @@ pub enum StageError {
 }
 
 impl Stage {
-    /// Starts everything: the database, the load balancer, the alarms and the API.
-    ///
-    /// Returns when the API answers. Services are not created: that is done through the API.
-    ///
-    /// # Errors
-    /// The variants of [`StageError`] say which part did not start; the others have been ended.
-    #[expect(
-        clippy::unused_async,
-        reason = "the parts are started here as they land"
-    )]
-    pub async fn start(options: Options) -> Result<Self, StageError> {
-        options.validate()?;
-        Err(StageError::Option {
-            what: "this build",
-            problem: "the stage is not wired yet".into(),
-        })
-    }
-
     /// The names and ARNs of the stack on this stage.
     pub fn stack(&self) -> &Stack {
         &self.stack
@@ -128,12 +149,12 @@ impl Stage {
 
     /// The production listener of the load balancer: `http://127.0.0.1:PORT`.
     pub fn production_url(&self) -> String {
-        format!("http://{}", self.production)
+        format!("http://{}", self.load_balancer.production_address())
     }
 
     /// The test listener of the load balancer: `http://127.0.0.1:PORT`.
     pub fn test_url(&self) -> String {
-        format!("http://{}", self.test)
+        format!("http://{}", self.load_balancer.test_address())
     }
 
     /// The image registry, `127.0.0.1:PORT`, as it stands in an image's name.
@@ -141,13 +162,80 @@ impl Stage {
         self.api.to_string()
     }
 
-    /// The directory that holds everything this stage writes.
-    pub fn dir(&self) -> &std::path::Path {
-        &self.dir
+    /// The directory that holds everything this stage writes. The logs of tasks are in `logs`, a
+    /// file a container: `<family>-<revision>-<first 8 of the task's id>-<container>.log`.
+    pub fn dir(&self) -> &Path {
+        self.claim.dir()
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Everything that happens on the stage.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The load balancer.
+    pub fn load_balancer(&self) -> &LoadBalancer {
+        &self.load_balancer
+    }
+
+    /// The metrics, as CloudWatch has them.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The alarms: CloudWatch's API is not served, so they are put here.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// The secret store: Secrets Manager's API is not served, so secrets are put here.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// The hook functions: Lambda's API is not served, so they are put here.
+    pub fn functions(&self) -> &Functions {
+        &self.functions
+    }
+
+    /// The database server.
+    pub fn postgres(&self) -> &Postgres {
+        &self.postgres
+    }
+
+    /// How tasks are isolated on this machine.
+    pub fn isolation(&self) -> &Isolation {
+        self.runtime.isolation()
     }
 
     /// Ends every task, the load balancer, the database and the API, and removes the directory if
     /// the stage made it. Returns when nothing runs any more.
-    #[expect(clippy::unused_async, reason = "the parts are ended here as they land")]
-    pub async fn stop(self) {}
+    pub async fn stop(mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+        self.codedeploy.shutdown();
+        self.ecs.shutdown().await;
+        self.load_balancer.stop().await;
+        if let Err(error) = self.postgres.stop().await {
+            tracing::warn!(%error, "PostgreSQL did not stop in order");
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.codedeploy.shutdown();
+        self.ecs.close();
+        if let Some(dir) = self.made.take()
+            && let Err(error) = runtime::remove_tree(&dir)
+        {
+            tracing::warn!(%error, dir = %dir.display(), "cannot remove the stage's directory");
+        }
+    }
 }

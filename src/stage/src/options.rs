@@ -20,6 +20,10 @@ pub struct Options {
     pub speed: f64,
     /// The loopback ports.
     pub ports: Ports,
+    /// How tasks are isolated.
+    pub runtime: crate::runtime::Kind,
+    /// The directory with PostgreSQL's programs `postgres` and `initdb`; `None` looks for them.
+    pub postgres_bin: Option<PathBuf>,
     /// The access key of the stage's only user.
     pub access_key: String,
     /// The secret key of that user; every request must be signed with it.
@@ -37,6 +41,8 @@ pub struct Ports {
     pub production: u16,
     /// The test listener of the load balancer.
     pub test: u16,
+    /// PostgreSQL.
+    pub postgres: u16,
 }
 
 /// What exists in the account before a release: names, load balancer, target groups, alarms.
@@ -62,6 +68,8 @@ pub struct Stack {
     pub idle_timeout: Duration,
     /// How late the load balancer's metrics arrive at CloudWatch, in virtual time.
     pub metric_delay: Duration,
+    /// The alarms on the load balancer's metrics that exist. Others can be put while the stage runs.
+    pub alarms: Vec<rollout::alarm::Definition>,
     /// The S3 buckets that exist.
     pub buckets: Vec<String>,
 }
@@ -89,6 +97,8 @@ impl Default for Options {
             dir: None,
             speed: 1.0,
             ports: Ports::default(),
+            runtime: crate::runtime::Kind::Auto,
+            postgres_bin: None,
             access_key: "stage".into(),
             secret_key: "stage".into(),
             stack: Stack::default(),
@@ -147,6 +157,7 @@ impl Stack {
             deregistration_delay: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
             metric_delay: Duration::from_secs(60),
+            alarms: Vec::new(),
             buckets: vec![format!("{name}-releases")],
         }
     }

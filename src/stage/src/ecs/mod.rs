@@ -123,22 +123,45 @@ impl Ecs {
         self.stack.arn("ecs", resource)
     }
 
+    /// Starts no more tasks.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.shut_down = true;
+        state.services.clear();
+        drop(state);
+        self.changed();
+    }
+
     /// Ends every task at once and starts no more.
     pub async fn shutdown(&self) {
-        let ended = {
-            let mut state = self.state();
-            state.shut_down = true;
-            state.services.clear();
-            state
-                .tasks
-                .values()
-                .map(|task| task.ended.clone())
-                .collect::<Vec<_>>()
-        };
-        self.changed();
-        self.runtime.shutdown().await;
-        for mut ended in ended {
-            let _ = ended.wait_for(|ended| *ended).await;
+        self.close();
+        // A task that is between two steps of its start may still bring up a container.
+        loop {
+            self.runtime.shutdown().await;
+            let alive: Vec<_> = {
+                let mut state = self.state();
+                let alive = state
+                    .tasks
+                    .values_mut()
+                    .filter(|task| task.last_status != "STOPPED");
+                alive
+                    .map(|task| {
+                        task.ask_to_stop(state::Stop {
+                            code: "ServiceSchedulerInitiated",
+                            reason: "The stage ends.".into(),
+                        });
+                        task.ended.clone()
+                    })
+                    .collect()
+            };
+            if alive.is_empty() {
+                return;
+            }
+            for mut ended in alive {
+                // Those that drain are not waited for; the load balancer ends with the stage.
+                let wait = ended.wait_for(|ended| *ended);
+                let _ = tokio::time::timeout(std::time::Duration::from_millis(100), wait).await;
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ pub(crate) mod signature;
 
 pub(crate) use error::ApiError;
 pub(crate) use server::{Body, Handler, Routes, Server, empty_body, full_body, uuid};
+pub(crate) use signature::Credentials;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
