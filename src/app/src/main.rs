@@ -9,6 +9,7 @@ mod database;
 mod healthcheck;
 mod log;
 mod migrate;
+mod random;
 mod serve;
 mod version;
 mod web;

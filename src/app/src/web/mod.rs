@@ -28,7 +28,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 use self::access::Access;
 use self::error::Failure;
 use crate::database::Database;
-use crate::version;
+use crate::{random, version};
 
 /// What the pages share.
 pub struct App {
@@ -86,7 +86,7 @@ where
 
 /// `GET /`: the message and the version, or the failure that this version has or was told to have.
 async fn message(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Failure> {
-    if app.fail_percent > 0 && rand::random_range(0..100) < app.fail_percent {
+    if random::happens(app.fail_percent) {
         return Err(Failure::OnPurpose);
     }
     let accept = headers

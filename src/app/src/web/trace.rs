@@ -10,6 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::random;
+
 /// The header, in requests and responses.
 pub const HEADER: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
@@ -28,8 +30,8 @@ fn new() -> HeaderValue {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs());
-    let random: u128 = rand::random();
-    let id = format!("Root=1-{:08x}-{:024x}", seconds & 0xffff_ffff, random >> 32);
+    let (high, low) = (random::bits() >> 32, random::bits());
+    let id = format!("Root=1-{:08x}-{high:08x}{low:016x}", seconds & 0xffff_ffff);
     HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("Root=unknown"))
 }
 
