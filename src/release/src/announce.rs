@@ -129,6 +129,22 @@ pub fn real_now() -> Timestamp {
 }
 
 impl StageClock {
+    /// The clock that runs at `speed` and shows `virtual_` now.
+    pub fn now(speed: f64, virtual_: Timestamp) -> StageClock {
+        let real = real_now();
+        let ahead = (virtual_ - real).as_secs_f64();
+        // virtual = origin + (real − origin) × speed, solved for the origin
+        let since = if speed > 1.0 {
+            ahead / (speed - 1.0)
+        } else {
+            0.0
+        };
+        StageClock {
+            speed,
+            origin: real - Duration::from_secs_f64(since),
+        }
+    }
+
     /// What the stage's clock shows when a clock here shows `real`.
     pub fn at(&self, real: Timestamp) -> Timestamp {
         self.origin + (real - self.origin).mul_f64(self.speed)

@@ -28,6 +28,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Stage(verbs::stage::Arguments),
     Render(verbs::render::Arguments),
     Help(verbs::help::Arguments),
 }
@@ -36,6 +37,7 @@ enum Verb {
 pub fn run(cli: Cli) -> Result<u8, Error> {
     match cli.verb {
         None => verbs::deploy::run(&cli.deploy),
+        Some(Verb::Stage(arguments)) => verbs::stage::run(&arguments),
         Some(Verb::Render(arguments)) => verbs::render::run(&arguments),
         Some(Verb::Help(arguments)) => verbs::help::run(&arguments),
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rollout::alarm::{Comparison, MissingData, Statistic};
 use serde::Deserialize;
 
 use crate::nearest::did_you_mean;
@@ -116,7 +117,7 @@ pub struct Alarm {
     pub per: Per,
     /// How a period's data become one number.
     #[serde(default = "sum")]
-    pub statistic: String,
+    pub statistic: Statistic,
     /// One period: 10, 20, 30 or a multiple of 60 seconds.
     #[serde(deserialize_with = "duration", default = "minute")]
     pub period: Duration,
@@ -129,10 +130,10 @@ pub struct Alarm {
     pub threshold: f64,
     /// How it is compared, in CloudWatch's words.
     #[serde(default = "greater")]
-    pub comparison: String,
+    pub comparison: Comparison,
     /// What a missing period counts as, in CloudWatch's words.
     #[serde(default = "not_breaching")]
-    pub treat_missing_data: String,
+    pub treat_missing_data: MissingData,
 }
 
 /// What an alarm's metric is measured for.
@@ -145,8 +146,8 @@ pub enum Per {
     LoadBalancer,
 }
 
-fn sum() -> String {
-    "Sum".to_owned()
+fn sum() -> Statistic {
+    Statistic::Sum
 }
 fn minute() -> Duration {
     Duration::from_secs(60)
@@ -157,11 +158,11 @@ fn ten_minutes() -> Duration {
 fn one() -> u32 {
     1
 }
-fn greater() -> String {
-    "GreaterThanThreshold".to_owned()
+fn greater() -> Comparison {
+    Comparison::GreaterThanThreshold
 }
-fn not_breaching() -> String {
-    "notBreaching".to_owned()
+fn not_breaching() -> MissingData {
+    MissingData::NotBreaching
 }
 
 /// Reads `"90s"`, `"5m"` or `"2h"`.
@@ -399,8 +400,22 @@ fn explain(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let column = before[line_start..].chars().count() + 1;
     let key = key_path(text, &span);
-    let parsed = error.message();
-    let message = if let Some(rest) = parsed.strip_prefix("unknown field `") {
+    // Rust's names of numbers are not the user's.
+    let parsed = &error
+        .message()
+        .replace("expected u16", "expected a whole number from 0 to 65535")
+        .replace("expected u32", "expected a whole number")
+        .replace("expected f64", "expected a number");
+    let message = if let Some(rest) = parsed.strip_prefix("unknown variant `") {
+        let name = rest.split('`').next().unwrap_or_default();
+        let known: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
+        format!(
+            "`{}`: there is no `{name}`{} (known: {})",
+            key.unwrap_or_default(),
+            did_you_mean(name, known.iter().copied()),
+            known.join(", ")
+        )
+    } else if let Some(rest) = parsed.strip_prefix("unknown field `") {
         let name = rest.split('`').next().unwrap_or_default();
         let known: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
         let whole = key.unwrap_or_else(|| name.to_owned());

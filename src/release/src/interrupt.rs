@@ -36,11 +36,6 @@ impl Interrupt {
             std::future::pending::<()>().await;
         }
     }
-
-    /// Whether it was pressed.
-    pub fn is_pressed(&self) -> bool {
-        *self.pressed.borrow()
-    }
 }
 
 struct Signals(Vec<Signal>);

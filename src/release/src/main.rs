@@ -18,6 +18,8 @@ mod nearest;
 mod outcome;
 mod package;
 mod record;
+mod rehearsal;
+mod report;
 mod steps;
 mod target;
 mod template;
@@ -43,11 +45,4 @@ fn main() -> ExitCode {
 fn report_error(error: &Error) {
     let style = console::Style::new().for_stderr().red().bold();
     eprintln!("{} {error}", style.apply_to("error:"));
-}
-mod rehearsal {
-    pub mod logs {
-        pub fn tail(_: &std::path::Path, _: &str, _: usize) -> Vec<String> {
-            Vec::new()
-        }
-    }
 }

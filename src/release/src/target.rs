@@ -7,8 +7,10 @@
 
 use std::path::{Path, PathBuf};
 
+use rollout::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::announce::StageClock;
 use crate::nearest::did_you_mean;
 
 /// A cluster, a service with the CodeDeploy controller, and everything a release needs to know of
@@ -64,6 +66,16 @@ pub struct StageInfo {
     pub origin_ms: u64,
     /// The stage's directory.
     pub directory: PathBuf,
+}
+
+impl StageInfo {
+    /// The stage's clock.
+    pub fn clock(&self) -> StageClock {
+        StageClock {
+            speed: self.speed,
+            origin: Timestamp::from_millis(self.origin_ms),
+        }
+    }
 }
 
 /// What a task definition of this target refers to.

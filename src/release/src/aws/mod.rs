@@ -100,7 +100,10 @@ impl AwsError {
 }
 
 /// For `map_err` on a call of an SDK.
-fn failed<E>(service: &'static str, operation: &'static str) -> impl FnOnce(SdkError<E>) -> AwsError
+pub fn failed<E>(
+    service: &'static str,
+    operation: &'static str,
+) -> impl FnOnce(SdkError<E>) -> AwsError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {

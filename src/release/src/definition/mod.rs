@@ -15,7 +15,7 @@ mod parse;
 
 pub use equal::equal;
 pub use fields::DefinitionError;
-pub use parse::{check, parse};
+pub use parse::parse;
 
 use aws_sdk_ecs::operation::register_task_definition::RegisterTaskDefinitionInput;
 use rollout::appspec::AppSpec;

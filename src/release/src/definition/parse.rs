@@ -102,7 +102,7 @@ pub fn parse(rendered: &str) -> Read<RegisterTaskDefinitionInput> {
 }
 
 /// What RegisterTaskDefinition would refuse although every field is well formed.
-pub fn check(input: &RegisterTaskDefinitionInput) -> Read<()> {
+fn check(input: &RegisterTaskDefinitionInput) -> Read<()> {
     let missing = |path: &str| DefinitionError::Missing {
         path: path.to_owned(),
     };

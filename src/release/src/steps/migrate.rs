@@ -92,6 +92,9 @@ fn logs(release: &Release<'_>, task: &str) -> String {
         );
     };
     let lines = crate::rehearsal::logs::tail(&stage.directory, short(task), TAIL);
+    if lines.is_empty() {
+        return String::new();
+    }
     lines
         .iter()
         .fold("\n  its last lines:".to_owned(), |text, line| {

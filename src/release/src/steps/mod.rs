@@ -71,6 +71,17 @@ impl Release<'_> {
         watch::run(self, deployment).await
     }
 
+    /// The steps of a release that change nothing for users, unannounced: what the baseline of a
+    /// rehearsal needs before there is a service. Returns the task definition.
+    pub async fn prepare(&self) -> Result<String, Error> {
+        push::run(self).await?;
+        publish::run(self).await?;
+        let wanted = self.package.definition(self.target)?;
+        let definition = self.clients.ecs.register(wanted).await?;
+        migrate::run(self, &definition).await?;
+        Ok(definition)
+    }
+
     /// The version that is released.
     pub fn version(&self) -> &str {
         self.package.bundle.version()
@@ -122,6 +133,6 @@ fn count(number: usize, noun: &str) -> String {
 }
 
 /// The last part of an ARN: `family:7` of a task definition, the id of a task.
-fn short(arn: &str) -> &str {
+pub fn short(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }

@@ -83,10 +83,11 @@ pub async fn run(release: &Release<'_>) -> Result<Done<Ground>, Error> {
             running.deployment_id
         ),
         None => format!(
-            "bundle verified, {}, service {} serves {}, nothing else runs",
+            "bundle verified, {}, service {} serves {}, nothing else runs{}",
             count(migrations.len(), "migration"),
             release.target.service,
             short(&serving),
+            foreign_configuration(release),
         ),
     };
     Done::new(
@@ -97,6 +98,18 @@ pub async fn run(release: &Release<'_>) -> Result<Done<Ground>, Error> {
             running,
         },
         detail,
+    )
+}
+
+/// Says so, when what is deployed is not all in the bundle.
+fn foreign_configuration(release: &Release<'_>) -> String {
+    let package = release.package;
+    if package.config_path == package.bundle.release_toml() {
+        return String::new();
+    }
+    format!(
+        "; configuration and templates from {}, not from the bundle",
+        package.config_path.display()
     )
 }
 

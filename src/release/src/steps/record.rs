@@ -11,6 +11,7 @@ use rollout::event::{Entry, Event, RequestCounts};
 use serde::Serialize;
 
 use super::Release;
+use crate::announce::Announcer;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::record;
@@ -78,6 +79,20 @@ pub async fn run(
     }));
     release.announcer.event(summary);
     Ok(())
+}
+
+/// Closes the record of a run that ended without an outcome.
+pub fn fail(announcer: &Announcer, error: &Error, ending: Ending, path: &Path) {
+    announcer.event(Event::Summary {
+        exit_code: error.exit_code(),
+        outcome: error.to_string(),
+        real_seconds: (ending.real.as_secs_f64() * 1000.0).round() / 1000.0,
+        requests: ending.requests,
+        first_loss: ending.first_loss,
+        last_loss: ending.last_loss,
+        record: Some(path.display().to_string()),
+        next: ending.next,
+    });
 }
 
 async fn store(

@@ -3,6 +3,7 @@
 pub mod deploy;
 pub mod help;
 pub mod render;
+pub mod stage;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -17,4 +18,12 @@ pub fn print(text: &str) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// The runtime of the verbs that talk to the world; the others start none.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Stage(format!("no threads: {error}")))
 }

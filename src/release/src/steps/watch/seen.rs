@@ -386,8 +386,7 @@ fn lifecycle_status(status: &cd::LifecycleEventStatus) -> Option<LifecycleStatus
         cd::LifecycleEventStatus::Succeeded => LifecycleStatus::Succeeded,
         cd::LifecycleEventStatus::Failed => LifecycleStatus::Failed,
         cd::LifecycleEventStatus::Skipped => LifecycleStatus::Skipped,
-        cd::LifecycleEventStatus::Unknown(_) => return None,
-        _ => LifecycleStatus::Unknown,
+        _ => return None,
     })
 }
 

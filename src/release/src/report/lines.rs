@@ -1,0 +1,437 @@
+//! One event, at most one line.
+//!
+//! Not every event is worth a line: lifecycle events that only hooks would use pass in silence
+//! when nothing is hooked to them, and a healthy minute of traffic is no news. The record has them.
+
+use rollout::alarm::State;
+use rollout::deployment::{Side, StopReason};
+use rollout::event::{Entry, Event, RequestCounts};
+use rollout::lifecycle::{DeploymentStatus, LifecycleEvent, LifecycleStatus};
+use rollout::traffic::TrafficRouting;
+
+use super::palette::Palette;
+use super::story::{Story, clock, grouped, name, seconds, share};
+
+/// How wide the traffic bar is, in characters.
+pub const BAR: usize = 30;
+
+/// What kind of line it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    Done,
+    Goes,
+    Bad,
+    Alarm,
+}
+
+/// The lines of an event: most often one, or none.
+pub fn lines(story: &Story, entry: &Entry, palette: Palette) -> Vec<String> {
+    if let Event::RecordOpened { .. } = &entry.event {
+        return header(&entry.event, palette);
+    }
+    let Some((sign, label, text)) = words(story, &entry.event, palette) else {
+        return Vec::new();
+    };
+    let elapsed = story.elapsed(entry.at);
+    let time = if story.speed > 1.0 {
+        let real = format!("{:.1} s", story.real(elapsed).as_secs_f64());
+        format!(
+            "{:>6} {}",
+            clock(elapsed),
+            palette.faint(&format!("{real:>7}"))
+        )
+    } else {
+        format!("{:>8}", clock(elapsed))
+    };
+    let label = format!("{label:<11}");
+    let (sign, label) = match sign {
+        Sign::Done => (palette.good("✓"), label),
+        Sign::Goes => (palette.faint("·"), label),
+        Sign::Bad => (palette.bad("✗"), palette.bad(&label)),
+        Sign::Alarm => (palette.bad("▲"), palette.bad(&label)),
+    };
+    vec![format!("{time}  {sign} {label} {text}")]
+}
+
+fn header(event: &Event, palette: Palette) -> Vec<String> {
+    let Event::RecordOpened {
+        version,
+        bundle,
+        target,
+        strategy,
+        speed,
+        ..
+    } = event
+    else {
+        return Vec::new();
+    };
+    let mut lines = vec![
+        palette.strong(&format!("release {version} to {target}")),
+        format!("  bundle    {bundle}"),
+        format!("  strategy  {strategy}"),
+    ];
+    if *speed > 1.0 {
+        lines.push(format!(
+            "  time      {speed} s of the stage's time (left) in one second here (right)"
+        ));
+    }
+    lines.push(String::new());
+    lines
+}
+
+type Words = (Sign, String, String);
+
+fn words(story: &Story, event: &Event, palette: Palette) -> Option<Words> {
+    let line = |sign, label: &str, text: String| Some((sign, label.to_owned(), text));
+    match event {
+        // The end of the watch is the summary's first line.
+        Event::StepFinished { step, .. } if step == "watch" => None,
+        Event::StepFinished { step, detail } => line(Sign::Done, step, detail.clone()),
+        Event::DeploymentCreated {
+            deployment_id,
+            rollback_of,
+            routing,
+            ..
+        } => match rollback_of {
+            None => line(
+                Sign::Goes,
+                "deployment",
+                format!("{deployment_id}: {}", plan(routing)),
+            ),
+            Some(_) => None,
+        },
+        Event::RolesAssigned { roles, .. } => line(
+            Sign::Goes,
+            "sides",
+            format!(
+                "blue is {} behind {}, green is {} behind {}",
+                palette.blue(name(&roles.blue)),
+                roles.blue.target_group,
+                palette.green(name(&roles.green)),
+                roles.green.target_group
+            ),
+        ),
+        Event::DeploymentStatusChanged {
+            deployment_id,
+            status: status @ (DeploymentStatus::Queued | DeploymentStatus::Baking),
+        } if story.is_ours(deployment_id) => line(Sign::Goes, "deployment", status.to_string()),
+        Event::LifecycleEventChanged {
+            deployment_id,
+            lifecycle_event,
+            status,
+            diagnostics,
+        } if story.is_ours(deployment_id) => {
+            let why = diagnostics
+                .as_ref()
+                .map(|diagnostics| diagnostics.message.as_str());
+            lifecycle(story, *lifecycle_event, *status, why)
+        }
+        Event::WeightsChanged { blue, green, .. } => line(
+            Sign::Goes,
+            "traffic",
+            division(story, *blue, *green, palette),
+        ),
+        Event::TestTrafficChanged {
+            deployment_id,
+            task_set,
+        } if story.is_ours(deployment_id) => {
+            let to = match task_set {
+                Side::Blue => story.blue(),
+                Side::Green => story.green(),
+            };
+            line(
+                Sign::Goes,
+                "test",
+                format!("the test listener leads to {to}"),
+            )
+        }
+        Event::ReadyWaitStarted { until, .. } => line(
+            Sign::Goes,
+            "ready",
+            format!(
+                "waits until {} for ContinueDeployment",
+                clock(story.elapsed(*until))
+            ),
+        ),
+        Event::TerminationWaitStarted { until, .. } => line(
+            Sign::Goes,
+            "wait",
+            format!(
+                "{} has all traffic; {} is kept until {}",
+                story.green(),
+                story.blue(),
+                clock(story.elapsed(*until))
+            ),
+        ),
+        Event::HookInvoked {
+            lifecycle_event,
+            function,
+            ..
+        } => line(
+            Sign::Goes,
+            "hook",
+            format!("{lifecycle_event} calls {function}"),
+        ),
+        Event::HookAnswered {
+            lifecycle_event,
+            status,
+            ..
+        } => {
+            let sign = match status {
+                rollout::deployment::HookStatus::Succeeded => Sign::Done,
+                rollout::deployment::HookStatus::Failed => Sign::Bad,
+            };
+            line(
+                sign,
+                "hook",
+                format!("{lifecycle_event} answered {status:?}"),
+            )
+        }
+        Event::RollbackStarted {
+            rollback_deployment_id,
+            reason,
+            ..
+        } => {
+            let reason = match reason {
+                StopReason::Failure => "it failed",
+                StopReason::Alarm => "an alarm was active",
+                StopReason::Request => "it was stopped",
+                StopReason::ReadyWaitExpired => "nobody continued it",
+            };
+            line(
+                Sign::Bad,
+                "rollback",
+                format!("{rollback_deployment_id}, because {reason}"),
+            )
+        }
+        Event::DeploymentEnded {
+            deployment_id,
+            status,
+            error,
+        } => {
+            let good = *status == DeploymentStatus::Succeeded;
+            let ours = story.is_ours(deployment_id);
+            let label = if ours { "deployment" } else { "rollback" };
+            let sign = if good { Sign::Done } else { Sign::Bad };
+            let why = error
+                .as_ref()
+                .map_or_else(String::new, |error| format!(": {error}"));
+            line(sign, label, format!("{deployment_id} {status}{why}"))
+        }
+        _ => around(story, event),
+    }
+}
+
+/// Events around a deployment: alarms, tasks, targets, requests.
+fn around(story: &Story, event: &Event) -> Option<Words> {
+    let line = |sign, label: &str, text: String| Some((sign, label.to_owned(), text));
+    match event {
+        Event::AlarmStateChanged {
+            alarm,
+            metric,
+            state,
+            previous,
+            value,
+            threshold,
+            ..
+        } => {
+            let value = value.map_or_else(|| "no data".to_owned(), |value| format!("{value}"));
+            match state {
+                State::Alarm => line(
+                    Sign::Alarm,
+                    "alarm",
+                    format!("{alarm} is ALARM: {metric} is {value}, the threshold {threshold}"),
+                ),
+                State::Ok if *previous == State::Alarm => {
+                    line(Sign::Done, "alarm", format!("{alarm} is OK again"))
+                }
+                _ => None,
+            }
+        }
+        Event::TaskStopped {
+            task,
+            stop_code,
+            reason,
+            exit_code,
+        } => {
+            // ECS stops tasks itself whenever a service is scaled: no news.
+            if stop_code == "ServiceSchedulerInitiated"
+                || stop_code == "UserInitiated"
+                || *exit_code == Some(0)
+            {
+                return None;
+            }
+            let task = task.rsplit('/').next().unwrap_or(task);
+            let id = task.get(..8).unwrap_or(task);
+            let code = exit_code
+                .filter(|code| !reason.contains(&format!("exit code {code}")))
+                .map_or_else(String::new, |code| format!(", exit code {code}"));
+            line(Sign::Bad, "task", format!("{id}… stopped: {reason}{code}"))
+        }
+        Event::TargetHealthChanged {
+            target_group,
+            target,
+            state,
+            reason,
+        } if state == "unhealthy" => line(
+            Sign::Bad,
+            "target",
+            format!("{target} behind {target_group} is unhealthy: {reason}"),
+        ),
+        Event::Traffic {
+            groups,
+            unattributed,
+            period_s,
+        } => {
+            let lost: u64 =
+                groups.values().map(RequestCounts::lost).sum::<u64>() + unattributed.lost();
+            if lost == 0 {
+                return None;
+            }
+            let mut sides: Vec<String> = groups
+                .iter()
+                .filter(|(_, counts)| counts.total() > 0)
+                .map(|(group, counts)| failures(story.name_of_group(group), counts))
+                .collect();
+            if !unattributed.is_empty() {
+                sides.push(failures("no target", unattributed));
+            }
+            line(
+                Sign::Bad,
+                "requests",
+                format!(
+                    "lost {} in {period_s} s: {}",
+                    grouped(lost),
+                    sides.join(", ")
+                ),
+            )
+        }
+        _ => None,
+    }
+}
+
+/// `2.0.0 96 of 120 (80 %)`, with the kinds when they are mixed.
+pub fn failures(name: &str, counts: &RequestCounts) -> String {
+    let (lost, total) = (counts.lost(), counts.total());
+    if lost == 0 {
+        return format!("{name} none of {}", grouped(total));
+    }
+    format!(
+        "{name} {} of {} ({})",
+        grouped(lost),
+        grouped(total),
+        share(lost, total)
+    )
+}
+
+fn lifecycle(
+    story: &Story,
+    event: LifecycleEvent,
+    status: LifecycleStatus,
+    why: Option<&str>,
+) -> Option<Words> {
+    let line = |sign, text: String| Some((sign, event_label(event).to_owned(), text));
+    let took = || {
+        let took = story
+            .event_began
+            .map_or(std::time::Duration::ZERO, |began| story.last - began);
+        format!("{} took {}", event, clock(took))
+    };
+    match (event, status) {
+        (_, LifecycleStatus::Failed) => {
+            let why = why.filter(|why| !why.is_empty());
+            line(
+                Sign::Bad,
+                format!(
+                    "{event} failed{}",
+                    why.map_or_else(String::new, |why| format!(": {why}"))
+                ),
+            )
+        }
+        (LifecycleEvent::Install, LifecycleStatus::InProgress) => line(
+            Sign::Goes,
+            match &story.roles {
+                Some(roles) => format!("{} is started beside {}", story.green(), name(&roles.blue)),
+                None => format!("{} is started", story.green()),
+            },
+        ),
+        (LifecycleEvent::Install, LifecycleStatus::Succeeded) => line(
+            Sign::Done,
+            format!("{} is healthy; {}", story.green(), took()),
+        ),
+        (LifecycleEvent::AllowTestTraffic, LifecycleStatus::Succeeded) => line(
+            Sign::Done,
+            format!("the test listener leads to {}", story.green()),
+        ),
+        (LifecycleEvent::AllowTraffic, LifecycleStatus::Succeeded) => line(
+            Sign::Done,
+            format!("{} has all traffic; {}", story.green(), took()),
+        ),
+        _ => None,
+    }
+}
+
+fn event_label(event: LifecycleEvent) -> &'static str {
+    match event {
+        LifecycleEvent::Install => "install",
+        LifecycleEvent::AllowTestTraffic => "test",
+        LifecycleEvent::AllowTraffic => "traffic",
+        _ => "hook",
+    }
+}
+
+/// `[██████████████████████████░░░] 1.0.0 90 %, 2.0.0 10 %`.
+pub fn division(story: &Story, blue: u8, green: u8, palette: Palette) -> String {
+    format!(
+        "{} {} {blue} %, {} {green} %",
+        bar(green, palette),
+        palette.blue(story.blue()),
+        palette.green(story.green())
+    )
+}
+
+/// Blue's share and green's share as one bar. A share above zero is never invisible.
+pub fn bar(green: u8, palette: Palette) -> String {
+    let mut filled = (usize::from(green) * BAR + 50) / 100;
+    if green > 0 {
+        filled = filled.max(1);
+    }
+    if green < 100 {
+        filled = filled.min(BAR - 1);
+    }
+    format!(
+        "{}{}",
+        palette.blue(&"█".repeat(BAR - filled)),
+        palette.green(&"▒".repeat(filled))
+    )
+}
+
+/// How traffic is planned to move, in words.
+pub fn plan(routing: &TrafficRouting) -> String {
+    match routing {
+        TrafficRouting::AllAtOnce => "all traffic at once".to_owned(),
+        TrafficRouting::TimeBasedCanary {
+            percentage,
+            interval,
+        } => format!(
+            "{percentage} % of the traffic for {} min, then all",
+            interval.as_secs() / 60
+        ),
+        TrafficRouting::TimeBasedLinear {
+            percentage,
+            interval,
+        } => format!(
+            "{percentage} % more of the traffic every {} min, all after {}",
+            interval.as_secs() / 60,
+            seconds_or_minutes(routing.duration())
+        ),
+    }
+}
+
+fn seconds_or_minutes(duration: std::time::Duration) -> String {
+    if duration.as_secs().is_multiple_of(60) {
+        format!("{} min", duration.as_secs() / 60)
+    } else {
+        seconds(duration)
+    }
+}
