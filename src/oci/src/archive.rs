@@ -517,6 +517,7 @@ fn verify(path: &Path, limits: &Limits) -> Result<Archive, Defect> {
         .annotations
         .get(ANNOTATION_LAYOUT)
         .is_some_and(|layout| layout == LAYOUT)
+        && contents.documents.contains_key("manifest.json")
     {
         contents.compare_surroundings(&file, &manifest, &manifest_descriptor, &config)?;
     }
