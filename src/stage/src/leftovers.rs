@@ -297,6 +297,8 @@ fn sweep(dir: &Path, processes: &Path) -> Result<Swept, ClaimError> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn sleeper() -> std::process::Child {

@@ -141,9 +141,7 @@ impl Cluster {
         if !cached.is_dir() {
             return false;
         }
-        let copied = self
-            .copy(&cached, &self.data(), self.account)
-            .and_then(|()| self.configure());
+        let copied = copy(&cached, &self.data(), self.account).and_then(|()| self.configure());
         if let Err(error) = &copied {
             tracing::warn!(%error, "cannot copy the cached database cluster; making a new one");
             let _ = remove_tree(&self.data());
@@ -196,7 +194,7 @@ impl Cluster {
                 .create(cache)?;
             let staging = tempfile::Builder::new().prefix(".new-").tempdir_in(cache)?;
             let tree = staging.path().join("data");
-            self.copy(&self.data(), &tree, None)?;
+            copy(&self.data(), &tree, None)?;
             // Whoever renames first wins; the others' copies are as good.
             match fs::rename(&tree, cache.join(self.cache_key())) {
                 Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
@@ -234,22 +232,6 @@ impl Cluster {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
         give(path, self.account)
     }
-
-    fn copy(&self, from: &Path, to: &Path, owner: Option<Account>) -> io::Result<()> {
-        fs::DirBuilder::new().mode(0o700).create(to)?;
-        give(to, owner)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            let (source, target) = (entry.path(), to.join(entry.file_name()));
-            if entry.file_type()?.is_dir() {
-                self.copy(&source, &target, owner)?;
-            } else {
-                fs::copy(&source, &target)?;
-                give(&target, owner)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Cluster {
@@ -264,6 +246,22 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+fn copy(from: &Path, to: &Path, owner: Option<Account>) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(to)?;
+    give(to, owner)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy(&source, &target, owner)?;
+        } else {
+            fs::copy(&source, &target)?;
+            give(&target, owner)?;
+        }
+    }
+    Ok(())
 }
 
 fn give(path: &Path, owner: Option<Account>) -> io::Result<()> {

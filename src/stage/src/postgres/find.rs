@@ -23,10 +23,10 @@ pub fn bin(configured: Option<&Path>) -> Result<PathBuf, PostgresError> {
             &env::var("PATH").unwrap_or_default(),
         ),
     };
-    choose(places)
+    choose(&places)
 }
 
-fn choose(places: Vec<PathBuf>) -> Result<PathBuf, PostgresError> {
+fn choose(places: &[PathBuf]) -> Result<PathBuf, PostgresError> {
     let complete = |dir: &&PathBuf| dir.join("postgres").is_file() && dir.join("initdb").is_file();
     match places.iter().find(complete) {
         Some(dir) => Ok(dir.clone()),
@@ -73,6 +73,8 @@ fn pg_config() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn install(dir: &Path, programs: &[&str]) {
@@ -91,7 +93,7 @@ mod tests {
         install(&bin("17"), &["psql"]);
         let places = everywhere(top.path(), None, "/nowhere");
         assert_eq!(
-            choose(places).unwrap(),
+            choose(&places).unwrap(),
             bin("15"),
             "17 has no server, 9 is older"
         );
@@ -104,9 +106,9 @@ mod tests {
         install(&path, &["postgres", "initdb"]);
         let in_path = path.display().to_string();
         let places = || everywhere(&top.path().join("none"), Some(&config), &in_path);
-        assert_eq!(choose(places()).unwrap(), path);
+        assert_eq!(choose(&places()).unwrap(), path);
         install(&config, &["postgres", "initdb"]);
-        assert_eq!(choose(places()).unwrap(), config);
+        assert_eq!(choose(&places()).unwrap(), config);
     }
 
     #[test]

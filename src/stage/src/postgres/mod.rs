@@ -200,7 +200,7 @@ pub struct Database {
 }
 
 /// How long the server may take to accept connections. Real time; it takes 0.2 s.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Ports that are tried when any will do: another program may be faster.
 const ATTEMPTS: u32 = 5;
 
@@ -402,7 +402,7 @@ impl Inner {
         let began = fs::metadata(&self.log).map_or(0, |log| log.len());
         let command = self.server_command()?;
         let spawner = Arc::clone(&self.spawner);
-        let spawned = tokio::task::spawn_blocking(move || {
+        let started = tokio::task::spawn_blocking(move || {
             let child = spawner.command(command)?;
             Child::adopt(&child)
         });
@@ -411,7 +411,7 @@ impl Inner {
             status,
             output,
         };
-        let child = spawned
+        let child = started
             .await
             .map_err(io::Error::other)
             .and_then(|child| child)
@@ -604,6 +604,8 @@ impl std::fmt::Debug for Database {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]

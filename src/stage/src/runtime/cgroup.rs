@@ -89,7 +89,7 @@ impl Groups {
     }
 
     /// Makes a group.
-    pub fn group(&self, id: &str, memory: Option<u64>, pids: Option<u32>) -> io::Result<Group> {
+    pub fn group(&self, id: &str, memory: Option<u64>, pids: u32) -> io::Result<Group> {
         let mut group = Group {
             version: self.version,
             dirs: Vec::new(),
@@ -116,9 +116,7 @@ impl Groups {
                 }
             }
         }
-        if let Some(pids) = pids {
-            fs::write(last.join("pids.max"), pids.to_string())?;
-        }
+        fs::write(last.join("pids.max"), pids.to_string())?;
         Ok(group)
     }
 }
@@ -260,6 +258,8 @@ fn candidates(mounts: &str, own: &str) -> Vec<Places> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]

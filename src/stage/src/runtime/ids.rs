@@ -17,7 +17,7 @@ use rustix::{
 
 /// The first user of the range that a root stage maps tasks to.
 ///
-/// 0x7000_0000 lies above systemd's container range (524288–1879048191) and far above what
+/// It lies above systemd's container range (524288–1879048191) and far above what
 /// `/etc/subuid` hands out (systemd.io/UIDS-GIDS).
 const BASE: u32 = 0x7000_0000;
 const COUNT: u32 = 0x1_0000;
@@ -40,14 +40,14 @@ pub struct IdMap {
 impl IdMap {
     /// The map for a task that runs as `uid` and `gid`.
     pub fn for_task(uid: u32, gid: u32) -> Self {
-        let (own_uid, own_gid) = (
+        let own = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
         );
-        if own_uid != 0 {
+        if own.0 != 0 {
             return Self {
                 inside: (uid, gid),
-                outside: (own_uid, own_gid),
+                outside: own,
                 count: 1,
                 foreign: false,
             };
@@ -69,8 +69,15 @@ impl IdMap {
     }
 
     /// Whether a task can run as this user.
-    pub fn holds(self, id: u32) -> bool {
-        id == self.inside.0 || (self.inside.0..self.inside.0 + self.count).contains(&id)
+    pub fn holds_user(self, uid: u32) -> bool {
+        uid.checked_sub(self.inside.0)
+            .is_some_and(|nth| nth < self.count)
+    }
+
+    /// Whether a task can have this group.
+    pub fn holds_group(self, gid: u32) -> bool {
+        gid.checked_sub(self.inside.1)
+            .is_some_and(|nth| nth < self.count)
     }
 
     /// Whom a new process must become before it can own anything in the namespace.
@@ -236,6 +243,8 @@ pub fn open_in_root(rootfs: &Path, path: &str) -> io::Result<fs::File> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:65532:65533::/srv/web:/bin/false\n";

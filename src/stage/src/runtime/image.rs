@@ -178,7 +178,7 @@ impl ImageStore {
         let rootfs = staging.path().join(ROOTFS);
         unpack::unpack(archive, &rootfs, &unpack::Limits::default())
             .map_err(|error| refuse(error.to_string()))?;
-        prepare(&rootfs).map_err(|problem| refuse(problem))?;
+        prepare(&rootfs).map_err(refuse)?;
 
         let run = &archive.config().config;
         let config = ImageConfig {

@@ -122,6 +122,8 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn lines(chunks: &[&[u8]], timestamps: bool) -> (String, Vec<String>) {
@@ -179,8 +181,8 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_are_kept() {
-        let many: String = (0..200).map(|n| format!("{n}\n")).collect();
-        let (_, tail) = lines(&[many.as_bytes()], false);
+        let many: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+        let (_, tail) = lines(&[many.join("\n").as_bytes()], false);
         assert_eq!(tail.len(), KEPT_LINES);
         assert_eq!(tail.last().map(String::as_str), Some("199"));
     }

@@ -166,6 +166,8 @@ pub fn c_strings(strings: &[String], what: &str) -> Result<Vec<CString>, String>
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use std::path::PathBuf;
 
     use super::*;

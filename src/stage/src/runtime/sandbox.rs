@@ -39,8 +39,8 @@ use super::{
 
 /// What Fargate allows a task by default (task definition parameters, `ulimits`).
 const OPEN_FILES: u64 = 65535;
-/// The most processes of a task that no control group limits.
-const PROCESSES: u64 = 4096;
+/// The most processes of a task that does not say.
+const PROCESSES: u32 = 4096;
 const MIB: u64 = 1 << 20;
 
 /// Everything that is made before the process is.
@@ -61,17 +61,16 @@ fn prepare(
 ) -> Result<Prepared, String> {
     let identity = &command.identity;
     let ids = IdMap::for_task(identity.uid, identity.gid);
-    for id in [identity.uid, identity.gid] {
-        if !ids.holds(id) {
-            return Err(format!("user or group {id} is above 65535"));
-        }
+    if !ids.holds_user(identity.uid) || !ids.holds_group(identity.gid) {
+        let (uid, gid) = (identity.uid, identity.gid);
+        return Err(format!("user {uid} or group {gid} is above 65535"));
     }
     let c_string = |text: String, what: &str| {
         CString::new(text).map_err(|_| format!("{what} must not contain a NUL byte"))
     };
-    let (gate, other_gate) = spawn::socket_pair().map_err(no_descriptors)?;
+    let (gate, other_gate) = spawn::socket_pair().map_err(|e| no_descriptors(&e))?;
     let (output, write_output) =
-        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| no_descriptors(e.into()))?;
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| no_descriptors(&e.into()))?;
     let input = OwnedFd::from(File::open("/dev/null").map_err(|e| format!("/dev/null: {e}"))?);
     let root = open_root(&spec.image.rootfs)
         .map_err(|error| format!("the unpacked image is gone: {error}"))?;
@@ -101,7 +100,7 @@ fn prepare(
         }),
         user: Some(user(identity, ids)),
         open_files: hard.min(OPEN_FILES),
-        processes: (!limited).then(|| spec.pids.map_or(PROCESSES, u64::from)),
+        processes: (!limited).then(|| u64::from(spec.pids.unwrap_or(PROCESSES))),
         working_directory: c_string(command.working_directory.clone(), "the working directory")?,
         programs: prepare::c_strings(&command.programs, "the program's path")?,
         argv: CStrings::new(prepare::c_strings(&command.argv, "an argument")?),
@@ -116,7 +115,7 @@ fn prepare(
     })
 }
 
-fn no_descriptors(error: io::Error) -> String {
+fn no_descriptors(error: &io::Error) -> String {
     format!("cannot make a pipe to the task: {error}")
 }
 
@@ -127,7 +126,7 @@ fn user(identity: &Identity, ids: IdMap) -> User {
         groups: ids.groups_can_be_set().then(|| {
             std::iter::once(&identity.gid)
                 .chain(&identity.groups)
-                .filter(|gid| ids.holds(**gid))
+                .filter(|gid| ids.holds_group(**gid))
                 .map(|gid| Gid::from_raw(*gid))
                 .collect()
         }),
@@ -144,7 +143,7 @@ impl Runtime {
         let id = format!("{}-{number}", spec.name);
         let host = host_name(&id);
         let command = Command::new(&spec, &[("HOSTNAME", &host)]).map_err(cannot)?;
-        let address = address(number);
+        let address = spec.address.unwrap_or_else(|| address(number));
         let group = self.group(&id, &spec)?;
         let prepared = prepare(&command, &spec, &host, address, group.is_some())
             .map_err(RuntimeError::CannotStart)?;
@@ -184,7 +183,7 @@ impl Runtime {
             return Ok(None);
         };
         groups
-            .group(id, spec.memory, spec.pids)
+            .group(id, spec.memory, spec.pids.unwrap_or(PROCESSES))
             .map(Some)
             .map_err(|error| {
                 RuntimeError::CannotStart(format!("cannot set the limits of the task: {error}"))

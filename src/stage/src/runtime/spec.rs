@@ -1,6 +1,9 @@
 //! What to run: the part of a task definition's container that a container engine needs to know.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use super::Image;
 
@@ -29,8 +32,10 @@ pub struct ContainerSpec {
     pub readonly_root: bool,
     /// The most memory it may use, in bytes; more ends it by SIGKILL.
     pub memory: Option<u64>,
-    /// The most processes and threads it may have.
+    /// The most processes and threads it may have; `None` is 4096.
     pub pids: Option<u32>,
+    /// Its own address; `None` lets the runtime choose one in 10.0.0.0/16.
+    pub address: Option<Ipv4Addr>,
     /// The file that its output is appended to.
     pub log: PathBuf,
     /// Whether each line of the log starts with the real time, as RFC 3339 with milliseconds.
@@ -76,6 +81,7 @@ impl ContainerSpec {
             readonly_root: true,
             memory: None,
             pids: None,
+            address: None,
             log: log.into(),
             log_timestamps: false,
             reach: Vec::new(),

@@ -1,6 +1,7 @@
 //! A private PostgreSQL, from the server that this machine has.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use crate::support::eventually;
 
 fn options(dir: &Path) -> PostgresOptions {
     PostgresOptions {
-        cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("stage-postgres")),
+        cache: Some(crate::support::kept().join("postgres")),
         ..PostgresOptions::new(dir)
     }
 }
@@ -134,7 +135,6 @@ async fn with_the_last_handle_everything_goes() {
 async fn the_data_can_be_kept_in_the_directory() {
     // A short path: that of a socket has 107 bytes.
     let dir = tempfile::Builder::new().prefix("pg").tempdir().unwrap();
-    use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(dir.path(), mode).unwrap();
     let options = PostgresOptions {

@@ -1,7 +1,7 @@
 //! Makes processes.
 //!
 //! All of them are made by one thread that lives as long as the [`Runtime`](super::Runtime). The
-//! kernel kills a process with PR_SET_PDEATHSIG when the *thread* that made it ends: a thread of a
+//! kernel kills a process with `PR_SET_PDEATHSIG` when the *thread* that made it ends: a thread of a
 //! pool, which ends when it has been idle for a while, would take tasks with it. And the thread has
 //! a working directory of its own, so that it can stand in an image's root when it makes a task:
 //! that is how the task gets there however little its user may see of the path.
@@ -215,7 +215,7 @@ pub fn launch(
         None => 0,
     };
     let isolated = plan.sandbox.is_some();
-    let cloned = clone(spawner, namespaces, Some(root), Made::Task(plan))
+    let cloned = clone(spawner, namespaces, Some(root), Made::Task(Box::new(plan)))
         .map_err(|error| LaunchError::Stage("make a process in new namespaces", error))?;
     let child = cloned;
     let started = (|| {
@@ -226,12 +226,11 @@ pub fn launch(
                 .map_err(|error| LaunchError::Stage("map users", error))?;
         }
         let enter_as = ids.and_then(IdMap::enter_as);
-        let handout = match isolated {
-            true => Some(
-                hand_out(spawner, &child, enter_as)
-                    .map_err(|error| LaunchError::Stage("make a process for sockets", error))?,
-            ),
-            false => None,
+        let handout = if isolated {
+            let made = hand_out(spawner, &child, enter_as);
+            Some(made.map_err(|error| LaunchError::Stage("make a process for sockets", error))?)
+        } else {
+            None
         };
         match converse(gate) {
             Ok(listeners) => Ok((handout, listeners)),
@@ -257,7 +256,7 @@ pub fn launch(
 }
 
 enum Made {
-    Task(child::Plan),
+    Task(Box<child::Plan>),
     Handout(handout::Plan),
 }
 

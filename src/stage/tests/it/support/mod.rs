@@ -21,11 +21,16 @@ pub const PROGRAM: &str = "/bin/task";
 pub fn test_image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        let spec = test_image_spec();
         let path = kept().join("task.tar");
-        at_once(&path, |path| {
-            write_archive(&spec, path).unwrap();
-        });
+        if std::env::var_os("STAGE_TEST_KEPT").is_some() {
+            return path;
+        }
+        let spec = test_image_spec();
+        if is_older(&path, &[test_program(), here("mod.rs")]) {
+            at_once(&path, |path| {
+                write_archive(&spec, path).unwrap();
+            });
+        }
         path
     })
 }
@@ -57,10 +62,9 @@ pub fn test_image_spec() -> ImageSpec {
 pub fn test_program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/task.rs");
+        let source = here("task.rs");
         let path = kept().join("task");
-        let age = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
-        if age(&path).is_none_or(|built| age(&source).is_some_and(|changed| changed > built)) {
+        if is_older(&path, std::slice::from_ref(&source)) {
             at_once(&path, |path| {
                 let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
                 let built = Command::new(rustc)
@@ -77,9 +81,25 @@ pub fn test_program() -> PathBuf {
     PROGRAM.get_or_init(build).clone()
 }
 
+fn here(name: &str) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support");
+    here.join(name)
+}
+
+fn is_older(path: &Path, sources: &[PathBuf]) -> bool {
+    let changed = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
+    let built = changed(path);
+    built.is_none() || sources.iter().any(|source| changed(source) > built)
+}
+
 /// A directory that is kept between runs, below cargo's target directory.
-fn kept() -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stage-test-image");
+///
+/// `STAGE_TEST_KEPT` names another, for a test that runs as a user who cannot get there.
+pub fn kept() -> PathBuf {
+    let dir = std::env::var_os("STAGE_TEST_KEPT").map_or_else(
+        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("stage-tests"),
+        PathBuf::from,
+    );
     std::fs::create_dir_all(&dir).unwrap();
     dir
 }
