@@ -26,9 +26,9 @@ impl Deployment {
         self.end(DeploymentStatus::Succeeded, None, step);
     }
 
-    /// The function hooked to an event, if the event takes one.
+    /// The function hooked to an event. Only events that take hooks are asked for theirs.
     pub(super) fn hook(&self, event: LifecycleEvent) -> Option<&String> {
-        self.spec.hooks.get(&event).filter(|_| event.is_hook())
+        self.spec.hooks.get(&event)
     }
 
     pub(super) fn enter(&mut self, event: LifecycleEvent, step: &mut Step) {
@@ -126,7 +126,7 @@ impl Deployment {
     /// Moves as much traffic as the plan has reached.
     pub(super) fn shift(&mut self, start: Timestamp, step: &mut Step) {
         if self
-            .unstable_deadline(start)
+            .unstable_deadline()
             .is_some_and(|deadline| self.now >= deadline)
         {
             self.fail(ErrorCode::Timeout, messages::UNSTEADY.to_owned(), step);
@@ -146,10 +146,10 @@ impl Deployment {
         }
     }
 
-    /// Until when green may be unsteady while traffic shifts.
-    pub(super) fn unstable_deadline(&self, start: Timestamp) -> Option<Timestamp> {
+    /// Until when green may be unsteady while traffic shifts, which it began steadily.
+    pub(super) fn unstable_deadline(&self) -> Option<Timestamp> {
         self.unstable_since
-            .map(|since| since.max(start) + limits::UNSTABLE_IN_SHIFT)
+            .map(|since| since + limits::UNSTABLE_IN_SHIFT)
     }
 
     pub(super) fn succeed(&mut self, step: &mut Step) {

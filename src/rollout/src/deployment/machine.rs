@@ -137,7 +137,7 @@ impl Deployment {
                 let step = self.spec.routing.next_step_after(self.now - *start);
                 let step = step.map(|step| *start + step);
                 step.into_iter()
-                    .chain(self.unstable_deadline(*start))
+                    .chain(self.unstable_deadline())
                     .min()
                     .unwrap_or(self.now)
             }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::step::{ErrorCode, ErrorInformation};
+use crate::appspec::AppSpecError;
 
 /// `Install` or the wait for a scaling green took too long.
 pub const NEVER_HEALTHY: &str = "The deployment timed out while waiting for the replacement task set to become healthy. This time out period is 60 minutes.";
@@ -36,6 +37,27 @@ pub const STOPPED: &str = "The deployment was stopped by a request to stop it.";
 /// The alarms could not be polled. In CodeDeploy's manner; the code `INTERNAL_ERROR` with it is
 /// a choice, since CodeDeploy has none for it.
 pub const ALARMS_UNKNOWN: &str = "The state of one or more alarms could not be retrieved from Amazon CloudWatch, and the affected deployments have been stopped.";
+
+/// The revision's object is not in S3; the code is `INVALID_REVISION` (from a published
+/// `GetDeployment` output).
+pub const APPSPEC_NOT_FOUND: &str = "The AppSpec file cannot be located in the specified S3 bucket. Verify your AppSpec file is present and that the name and key value pair specified for your S3 bucket are correct. The S3 bucket must be in your current region";
+
+/// The AppSpec cannot be read. CodeDeploy's sentences (published for a text that is not YAML),
+/// and then the place of the mistake, which CodeDeploy keeps to itself.
+pub fn invalid_appspec(problem: &AppSpecError) -> ErrorInformation {
+    let syntax = match problem {
+        AppSpecError::Syntax(_) => {
+            "The input AppSpec file is a not well-formed yaml. The template cannot be parsed. "
+        }
+        AppSpecError::Invalid { .. } => "",
+    };
+    ErrorInformation {
+        code: ErrorCode::InvalidRevision,
+        message: format!(
+            "The deployment failed because the AppSpec file that specifies the deployment configuration is missing or has an invalid configuration. {syntax}({problem})"
+        ),
+    }
+}
 
 /// The ready wait expired. The code `TIMEOUT` with it is a choice.
 pub fn not_continued(wait: Duration) -> ErrorInformation {

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use rollout::alarm::State;
+use rollout::appspec::AppSpec;
 use rollout::deployment::{
-    Alarms, AutoRollback, Command, ErrorCode, ErrorInformation, HookStatus, Kind,
-    LifecycleErrorCode, Observation, Refusal, Side, Spec, StopReason, TaskSetState, messages,
+    Alarms, AutoRollback, Command, ErrorCode, ErrorInformation, Kind, Observation, Refusal, Side,
+    Spec, StopReason, TaskSetState, messages,
 };
 use rollout::lifecycle::{DeploymentStatus, LifecycleEvent, LifecycleStatus, TargetStatus};
 use rollout::traffic::TrafficRouting;
 
-use crate::rig::{ID, ROLLBACK_ID, Rig, alarms, both, canary, hooks};
+use crate::rig::{ID, ROLLBACK_ID, Rig, alarms, both, canary};
 
 use LifecycleStatus::{Failed, Skipped, Succeeded};
 
@@ -295,75 +296,6 @@ fn an_ended_deployment_listens_to_nothing() {
 }
 
 #[test]
-fn a_hook_that_fails_fails_the_deployment_and_names_the_function() {
-    let mut rig = Rig::new(Spec {
-        hooks: hooks(&[LifecycleEvent::AfterAllowTraffic]),
-        ..canary()
-    })
-    .until_shift();
-    rig.pass(Duration::from_mins(6));
-    let Some(Command::InvokeHook { execution_id, .. }) = rig.acts().pop() else {
-        panic!("the hook was called")
-    };
-    assert_eq!(
-        rig.weights(),
-        (0, 100),
-        "this hook runs when users are on green"
-    );
-    let commands = rig.see(Observation::HookResult {
-        execution_id,
-        status: HookStatus::Failed,
-    });
-    assert_eq!(rig.status(), DeploymentStatus::Failed);
-    assert_eq!(rig.error().code, ErrorCode::HookExecutionFailure);
-    assert_eq!(
-        rig.error().message,
-        "The deployment failed because one or more of the lifecycle event validation functions failed."
-    );
-    let state = rig
-        .view()
-        .lifecycle_event(LifecycleEvent::AfterAllowTraffic)
-        .expect("listed");
-    assert_eq!(state.status, Failed);
-    assert_eq!(state.end, Some(rig.now));
-    let why = state.diagnostics.as_ref().expect("says why");
-    assert_eq!(why.error_code, LifecycleErrorCode::ScriptFailed);
-    assert_eq!(why.script_name, "onAfterAllowTraffic");
-    assert_eq!(
-        commands[0],
-        Command::SetWeights {
-            blue: 100,
-            green: 0
-        }
-    );
-    assert!(commands.contains(&Command::MakeBluePrimary));
-    assert_eq!(rig.weights(), (100, 0));
-}
-
-#[test]
-fn a_hook_that_stays_silent_for_an_hour_fails_the_deployment() {
-    let mut rig = Rig::new(Spec {
-        hooks: hooks(&[LifecycleEvent::BeforeInstall]),
-        ..canary()
-    });
-    rig.pass(Duration::from_secs(2));
-    rig.pass(Duration::from_millis(3_599_999));
-    assert_eq!(rig.status(), DeploymentStatus::InProgress);
-    rig.pass(Duration::from_millis(1));
-    assert_eq!(rig.status(), DeploymentStatus::Failed);
-    assert_eq!(rig.error().code, ErrorCode::Timeout);
-    assert_eq!(rig.error().message, messages::HOOK_SILENT);
-    let (f, k) = (Failed, Skipped);
-    assert_eq!(rig.statuses(), [f, k, k, k, k, k, k, k]);
-    let state = rig
-        .view()
-        .lifecycle_event(LifecycleEvent::BeforeInstall)
-        .expect("listed");
-    let why = state.diagnostics.as_ref().expect("says why");
-    assert_eq!(why.error_code, LifecycleErrorCode::ScriptTimedOut);
-}
-
-#[test]
 fn a_green_that_is_never_stable_fails_after_an_hour() {
     let mut rig = Rig::new(canary()).until_install();
     assert_eq!(rig.pass(Duration::from_millis(3_599_999)), []);
@@ -444,6 +376,27 @@ fn what_must_be_true_before_the_first_command_fails_the_deployment_before_instal
     assert_eq!(rig.error(), &error);
     assert_eq!(rig.statuses(), [Skipped; 8]);
     assert!(!rig.acts().contains(&Command::CreateGreen));
+}
+
+#[test]
+fn an_appspec_that_cannot_be_read_is_told_in_codedeploys_words() {
+    let told = |text: &str| {
+        let error = AppSpec::parse(text).expect_err("is not an AppSpec");
+        messages::invalid_appspec(&error)
+    };
+    let start = "The deployment failed because the AppSpec file that specifies the deployment configuration is missing or has an invalid configuration.";
+    let syntax = told("{");
+    assert_eq!(syntax.code, ErrorCode::InvalidRevision);
+    let yaml =
+        " The input AppSpec file is a not well-formed yaml. The template cannot be parsed. (";
+    assert!(
+        syntax.message.starts_with(&format!("{start}{yaml}")),
+        "{syntax}"
+    );
+    assert_eq!(
+        told("version: 0.0").message,
+        format!("{start} (the AppSpec is invalid at Resources: it is required and missing)")
+    );
 }
 
 #[test]

@@ -10,15 +10,7 @@ use rollout::lifecycle::{DeploymentStatus, LifecycleEvent, LifecycleStatus, Targ
 use rollout::replay::replay;
 use rollout::traffic::TrafficRouting;
 
-use crate::rig::{ID, ROLLBACK_ID, Rig, START, alarms, canary, hooks};
-
-const ALL_HOOKS: [LifecycleEvent; 5] = [
-    LifecycleEvent::BeforeInstall,
-    LifecycleEvent::AfterInstall,
-    LifecycleEvent::AfterAllowTestTraffic,
-    LifecycleEvent::BeforeAllowTraffic,
-    LifecycleEvent::AfterAllowTraffic,
-];
+use crate::rig::{ALL_HOOKS, ID, ROLLBACK_ID, Rig, START, alarms, canary, hooks};
 
 #[test]
 fn a_canary_with_a_test_listener_goes_through_eight_events() {
@@ -80,6 +72,7 @@ fn a_canary_with_a_test_listener_goes_through_eight_events() {
     assert_eq!(view.error, None);
     assert_eq!(view.rollback, None);
     assert_eq!(view.created, START);
+    assert_eq!(view.updated, START + Duration::from_secs(663));
     assert_eq!(view.started, Some(START + Duration::from_secs(2)));
     assert_eq!(view.completed, Some(START + Duration::from_secs(663)));
 }
@@ -185,151 +178,6 @@ fn time_does_not_go_back() {
 }
 
 #[test]
-fn every_hook_is_called_once_and_holds_the_deployment() {
-    let mut rig = Rig::new(Spec {
-        hooks: hooks(&ALL_HOOKS),
-        ..canary()
-    });
-    rig.pass(Duration::from_secs(2));
-    let mut ids = Vec::new();
-    for expected in ALL_HOOKS {
-        // Up to the call: nothing but time and a stable green is needed.
-        let call = loop {
-            let called = rig.commands.iter().rev().find_map(|command| match command {
-                Command::InvokeHook {
-                    event,
-                    function,
-                    execution_id,
-                } if *event == expected => Some((function.clone(), execution_id.clone())),
-                _ => None,
-            });
-            if let Some(call) = called {
-                break call;
-            }
-            if rig.event(LifecycleEvent::Install) == LifecycleStatus::InProgress {
-                rig.see(Observation::TaskSetStable);
-            } else {
-                rig.pass(Duration::from_secs(1));
-            }
-        };
-        assert_eq!(call.0, format!("on{expected}"));
-        assert_eq!(rig.event(expected), LifecycleStatus::InProgress);
-        let acts = rig.acts().len();
-        rig.pass(Duration::from_millis(3_599_999) - Duration::from_secs(1));
-        assert_eq!(rig.acts().len(), acts, "{expected} waits for its hook");
-        rig.see(Observation::HookResult {
-            execution_id: call.1.clone(),
-            status: HookStatus::Succeeded,
-        });
-        assert_eq!(rig.refused, None);
-        assert_eq!(rig.event(expected), LifecycleStatus::Succeeded);
-        // Nobody answers twice.
-        rig.see(Observation::HookResult {
-            execution_id: call.1.clone(),
-            status: HookStatus::Failed,
-        });
-        assert_eq!(rig.refused, Some(Refusal::LifecycleEventAlreadyCompleted));
-        ids.push(call.1);
-    }
-    let invoked = rig
-        .acts()
-        .iter()
-        .filter(|c| matches!(c, Command::InvokeHook { .. }))
-        .count();
-    assert_eq!(invoked, 5);
-    ids.sort();
-    ids.dedup();
-    assert_eq!(ids.len(), 5, "each call has an id of its own");
-    assert!(
-        ids.iter()
-            .all(|id| !id.contains("Allow") && !id.contains("Install")),
-        "opaque: {ids:?}"
-    );
-    rig.pass(Duration::from_mins(5));
-    assert_eq!(rig.status(), DeploymentStatus::Succeeded);
-}
-
-#[test]
-fn an_answer_to_no_call_is_refused() {
-    let mut rig = Rig::new(Spec {
-        hooks: hooks(&[LifecycleEvent::AfterInstall]),
-        ..canary()
-    })
-    .until_install();
-    let answer = |id: &str| Observation::HookResult {
-        execution_id: id.to_owned(),
-        status: HookStatus::Succeeded,
-    };
-    rig.see(answer("nonsense"));
-    assert_eq!(
-        rig.refused,
-        Some(Refusal::InvalidLifecycleEventHookExecutionId)
-    );
-    rig.see(Observation::TaskSetStable);
-    let Some(Command::InvokeHook { execution_id, .. }) = rig.acts().pop() else {
-        panic!("the hook was called")
-    };
-    // The same event of another deployment has another id.
-    let mut other = Rig::new(Spec {
-        hooks: hooks(&[LifecycleEvent::AfterInstall]),
-        ..Spec::new("d-CCCCCCCCC", ROLLBACK_ID)
-    })
-    .until_stable();
-    other.see(answer(&execution_id));
-    assert_eq!(
-        other.refused,
-        Some(Refusal::InvalidLifecycleEventHookExecutionId)
-    );
-    assert_eq!(
-        other.event(LifecycleEvent::AfterInstall),
-        LifecycleStatus::InProgress
-    );
-}
-
-#[test]
-fn a_hook_on_test_traffic_does_nothing_without_a_test_listener() {
-    let spec = Spec {
-        hooks: hooks(&[LifecycleEvent::AfterAllowTestTraffic]),
-        test_listener: false,
-        ..canary()
-    };
-    let mut rig = Rig::new(spec).until_shift();
-    rig.pass(Duration::from_mins(11));
-    assert_eq!(rig.status(), DeploymentStatus::Succeeded);
-    assert!(
-        !rig.acts()
-            .iter()
-            .any(|command| matches!(command, Command::InvokeHook { .. }))
-    );
-    assert_eq!(rig.view().test_traffic, None);
-}
-
-#[test]
-fn functions_on_events_without_hooks_are_never_called() {
-    let mut rig = Rig::new(Spec {
-        hooks: hooks(&LifecycleEvent::ALL),
-        ..canary()
-    });
-    rig.pass(Duration::from_secs(2));
-    assert_eq!(rig.acts().len(), 1);
-    assert!(matches!(
-        rig.acts()[0],
-        Command::InvokeHook {
-            event: LifecycleEvent::BeforeInstall,
-            ..
-        }
-    ));
-    let Command::InvokeHook { execution_id, .. } = rig.acts()[0].clone() else {
-        panic!("a call")
-    };
-    rig.see(Observation::HookResult {
-        execution_id,
-        status: HookStatus::Succeeded,
-    });
-    assert_eq!(rig.acts().pop(), Some(Command::CreateGreen));
-}
-
-#[test]
 fn green_may_settle_before_the_shift_and_wobble_for_less_than_five_minutes_in_it() {
     let mut rig = Rig::new(Spec {
         hooks: hooks(&[LifecycleEvent::BeforeAllowTraffic]),
@@ -379,6 +227,43 @@ fn green_may_settle_before_the_shift_and_wobble_for_less_than_five_minutes_in_it
             },
             Command::MakeGreenPrimary
         ]
+    );
+}
+
+#[test]
+fn a_wobble_that_is_over_is_forgotten() {
+    let routing = TrafficRouting::linear(10, 1);
+    let mut rig = Rig::new(Spec {
+        routing,
+        ..canary()
+    })
+    .until_shift();
+    for _ in 0..2 {
+        rig.see(Observation::TaskSetUnstable);
+        rig.pass(Duration::from_mins(3));
+        rig.see(Observation::TaskSetStable);
+    }
+    rig.pass(Duration::from_mins(3));
+    assert_eq!(rig.weights(), (0, 100));
+    assert_eq!(rig.status(), DeploymentStatus::InProgress);
+}
+
+#[test]
+fn blue_is_whose_group_the_primary_task_set_uses() {
+    use rollout::deployment::Roles;
+    let first = Roles {
+        blue: "a",
+        green: "b",
+    };
+    assert_eq!(Roles::assign(["a", "b"], &"a"), Some(first));
+    assert_eq!(Roles::assign(["b", "a"], &"a"), Some(first));
+    assert_eq!(Roles::assign(["a", "b"], &"b"), Some(first.swap()));
+    assert_eq!(Roles::assign(["b", "a"], &"b"), Some(first.swap()));
+    assert_eq!(Roles::assign(["a", "b"], &"c"), None);
+    assert_eq!(Roles::assign(["a", "a"], &"a"), None);
+    assert_eq!(
+        (*first.get(Side::Blue), *first.get(Side::Green)),
+        ("a", "b")
     );
 }
 

@@ -2,6 +2,7 @@
 
 mod endings;
 mod forward;
+mod functions;
 mod properties;
 mod record;
 mod rig;

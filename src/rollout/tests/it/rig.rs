@@ -32,6 +32,15 @@ pub fn canary() -> Spec {
     }
 }
 
+/// Every event that takes a hook.
+pub const ALL_HOOKS: [LifecycleEvent; 5] = [
+    LifecycleEvent::BeforeInstall,
+    LifecycleEvent::AfterInstall,
+    LifecycleEvent::AfterAllowTestTraffic,
+    LifecycleEvent::BeforeAllowTraffic,
+    LifecycleEvent::AfterAllowTraffic,
+];
+
 /// A function on each of these events, named after the event.
 pub fn hooks(events: &[LifecycleEvent]) -> Hooks {
     events
