@@ -54,7 +54,7 @@ pub enum Error {
         dir: PathBuf,
     },
     /// No bundle has the version.
-    #[error("no bundle of version {version} in {}; there are: {known}{hint}", dir.display())]
+    #[error("no bundle of version {version} in {}; there are: {known}", dir.display())]
     UnknownVersion {
         /// The version asked for.
         version: String,
@@ -62,8 +62,6 @@ pub enum Error {
         dir: PathBuf,
         /// The versions there are.
         known: String,
-        /// The nearest of them.
-        hint: String,
     },
     /// The bundle is not whole.
     #[error("refused: the bundle in {} is damaged: {message}; build it again", dir.display())]

@@ -56,3 +56,42 @@ impl Outcome {
         }
     }
 }
+
+/// The alarms that CodeDeploy's message names after "Activated alarms:"; none for other messages.
+pub fn activated_alarms(message: &str) -> Vec<&str> {
+    let Some((_, names)) = message.rsplit_once("Activated alarms:") else {
+        return Vec::new();
+    };
+    names
+        .split([' ', ',', '<', '>'])
+        .map(|name| name.trim_end_matches('.'))
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_in_codedeploys_words() {
+        let message = "One or more alarms have been activated. Activated alarms: <a-5xx> <b-5xx>";
+        assert_eq!(activated_alarms(message), ["a-5xx", "b-5xx"]);
+        assert_eq!(activated_alarms("Activated alarms: one."), ["one"]);
+        assert!(activated_alarms("The deployment was stopped").is_empty());
+    }
+
+    #[test]
+    fn every_outcome_has_its_code() {
+        let why = || "because".to_owned();
+        let codes = [
+            Outcome::Deployed,
+            Outcome::NothingToDo,
+            Outcome::RolledBack { why: why() },
+            Outcome::TrafficUnknown { why: why() },
+            Outcome::Stopped { why: why() },
+        ]
+        .map(|outcome| outcome.exit_code());
+        assert_eq!(codes, [0, 0, 3, 4, 7]);
+    }
+}

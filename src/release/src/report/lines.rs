@@ -4,13 +4,14 @@
 //! when nothing is hooked to them, and a healthy minute of traffic is no news. The record has them.
 
 use rollout::alarm::State;
-use rollout::deployment::{Side, StopReason};
+use rollout::deployment::{ErrorInformation, StopReason};
 use rollout::event::{Entry, Event, RequestCounts};
 use rollout::lifecycle::{DeploymentStatus, LifecycleEvent, LifecycleStatus};
 use rollout::traffic::TrafficRouting;
 
 use super::palette::Palette;
 use super::story::{Story, clock, grouped, name, seconds, share};
+use crate::outcome::activated_alarms;
 
 /// How wide the traffic bar is, in characters.
 pub const BAR: usize = 30;
@@ -119,32 +120,13 @@ fn words(story: &Story, event: &Event, palette: Palette) -> Option<Words> {
             deployment_id,
             lifecycle_event,
             status,
-            diagnostics,
-        } if story.is_ours(deployment_id) => {
-            let why = diagnostics
-                .as_ref()
-                .map(|diagnostics| diagnostics.message.as_str());
-            lifecycle(story, *lifecycle_event, *status, why)
-        }
+            ..
+        } if story.is_ours(deployment_id) => lifecycle(story, *lifecycle_event, *status),
         Event::WeightsChanged { blue, green, .. } => line(
             Sign::Goes,
             "traffic",
             division(story, *blue, *green, palette),
         ),
-        Event::TestTrafficChanged {
-            deployment_id,
-            task_set,
-        } if story.is_ours(deployment_id) => {
-            let to = match task_set {
-                Side::Blue => story.blue(),
-                Side::Green => story.green(),
-            };
-            line(
-                Sign::Goes,
-                "test",
-                format!("the test listener leads to {to}"),
-            )
-        }
         Event::ReadyWaitStarted { until, .. } => line(
             Sign::Goes,
             "ready",
@@ -213,9 +195,7 @@ fn words(story: &Story, event: &Event, palette: Palette) -> Option<Words> {
             let ours = story.is_ours(deployment_id);
             let label = if ours { "deployment" } else { "rollback" };
             let sign = if good { Sign::Done } else { Sign::Bad };
-            let why = error
-                .as_ref()
-                .map_or_else(String::new, |error| format!(": {error}"));
+            let why = error.as_ref().map_or_else(String::new, reason);
             line(sign, label, format!("{deployment_id} {status}{why}"))
         }
         _ => around(story, event),
@@ -324,12 +304,7 @@ pub fn failures(name: &str, counts: &RequestCounts) -> String {
     )
 }
 
-fn lifecycle(
-    story: &Story,
-    event: LifecycleEvent,
-    status: LifecycleStatus,
-    why: Option<&str>,
-) -> Option<Words> {
+fn lifecycle(story: &Story, event: LifecycleEvent, status: LifecycleStatus) -> Option<Words> {
     let line = |sign, text: String| Some((sign, event_label(event).to_owned(), text));
     let took = || {
         let took = story
@@ -338,16 +313,8 @@ fn lifecycle(
         format!("{} took {}", event, clock(took))
     };
     match (event, status) {
-        (_, LifecycleStatus::Failed) => {
-            let why = why.filter(|why| !why.is_empty());
-            line(
-                Sign::Bad,
-                format!(
-                    "{event} failed{}",
-                    why.map_or_else(String::new, |why| format!(": {why}"))
-                ),
-            )
-        }
+        // Why, is said at the end of the deployment.
+        (_, LifecycleStatus::Failed) => line(Sign::Bad, format!("{event} failed")),
         (LifecycleEvent::Install, LifecycleStatus::InProgress) => line(
             Sign::Goes,
             match &story.roles {
@@ -404,6 +371,15 @@ pub fn bar(green: u8, palette: Palette) -> String {
         palette.blue(&"█".repeat(BAR - filled)),
         palette.green(&"▒".repeat(filled))
     )
+}
+
+/// `: ALARM_ACTIVE: name of the alarm`, or the whole message.
+fn reason(error: &ErrorInformation) -> String {
+    let alarms = activated_alarms(&error.message);
+    if alarms.is_empty() {
+        return format!(": {error}");
+    }
+    format!(": {}: {}", error.code, alarms.join(", "))
 }
 
 /// How traffic is planned to move, in words.

@@ -106,7 +106,7 @@ impl Release<'_> {
     fn pause(&self, at_aws: Duration) -> Duration {
         self.announcer
             .real(at_aws)
-            .clamp(Duration::from_millis(40), at_aws)
+            .clamp(Duration::from_millis(50).min(at_aws), at_aws)
     }
 }
 

@@ -208,6 +208,7 @@ impl Job<'_> {
             ending.first_loss = totals.first_loss;
             ending.last_loss = totals.last_loss;
         }
+        rehearsal.hush();
         let code = self.close(&release, result, ending).await;
         rehearsal.stop().await;
         code

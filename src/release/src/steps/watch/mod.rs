@@ -24,8 +24,10 @@ use crate::aws::AwsError;
 use crate::error::Error;
 use crate::outcome::Outcome;
 
-/// Between two looks at AWS; on a stage it is scaled.
+/// Between two looks at AWS.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks at a stage, in its time: a look costs less there, and shows more.
+const STAGE_PAUSE: Duration = Duration::from_secs(1);
 /// How long, in real time, a deployment is watched without one answer.
 const DEAF: Duration = Duration::from_secs(120);
 /// How long a rollback deployment may take to appear (ecspresso waits about as long).
@@ -146,20 +148,20 @@ impl<'a> Watch<'a> {
             return Ok(None);
         };
         let now = self.release.announcer.now();
+        let mut entries = self.seen.look(now, &info, target.as_ref());
         if self.seen.roles_are_open()
             && let Some(target) = &target
             && let Some(roles) = install::roles(self.release, self.running, target).await
         {
-            self.announce(vec![Entry::new(
+            self.seen.roles_are_known();
+            entries.push(Entry::new(
                 now,
                 Event::RolesAssigned {
                     deployment_id: id.clone(),
                     roles,
                 },
-            )]);
-            self.seen.roles_are_known();
+            ));
         }
-        let entries = self.seen.look(now, &info, target.as_ref());
         let ended = self.seen.ended();
         if ended.is_none()
             && let Some(since) = self.seen.installing_since()
@@ -301,7 +303,12 @@ impl<'a> Watch<'a> {
 
     /// The pause between two looks; longer while there is no answer.
     async fn rest(&self) {
-        let pause = self.release.pause(PAUSE);
+        let at_aws = if self.release.target.stage.is_some() {
+            STAGE_PAUSE
+        } else {
+            PAUSE
+        };
+        let pause = self.release.pause(at_aws);
         let deaf = self.heard.elapsed().min(DEAF) / 4;
         tokio::time::sleep(pause + deaf.saturating_sub(pause)).await;
     }

@@ -16,6 +16,7 @@ use rollout::lifecycle::{DeploymentStatus, LifecycleEvent, LifecycleStatus};
 use rollout::traffic::TrafficRouting;
 
 use super::Plan;
+use crate::outcome::activated_alarms;
 
 /// What is known of one deployment.
 #[derive(Debug)]
@@ -105,9 +106,11 @@ impl Seen {
             }
         }
         if let Some(target) = target {
+            let before = entries.len();
             self.lifecycle(now, target, &mut entries);
             if self.rollback_of.is_none() {
-                entries.extend(self.weights(now, target));
+                let weights = self.weights(now, target);
+                place(&mut entries, before, weights);
             }
         }
         if info.instance_termination_wait_time_started() && !self.terminating {
@@ -331,19 +334,41 @@ impl Seen {
         let Some(error) = &self.error else {
             return "CodeDeploy gives no reason".to_owned();
         };
-        if error.code == ErrorCode::AlarmActive
-            && let Some((_, names)) = error.message.rsplit_once("Activated alarms:")
-        {
-            let names: Vec<&str> = names
-                .split([' ', ',', '<', '>'])
-                .map(|name| name.trim_end_matches('.'))
-                .filter(|name| !name.is_empty())
-                .collect();
-            let noun = if names.len() == 1 { "alarm" } else { "alarms" };
-            return format!("{noun} {}", names.join(", "));
+        let alarms = activated_alarms(&error.message);
+        if !alarms.is_empty() {
+            let noun = if alarms.len() == 1 { "alarm" } else { "alarms" };
+            return format!("{noun} {}", alarms.join(", "));
         }
         let message = error.message.trim_end_matches('.');
         format!("{message} ({})", error.code)
+    }
+}
+
+/// Puts what is known of the traffic where it belongs when the end of AllowTraffic is seen in the
+/// same look: the last step of a shift came before it, the way back after it.
+fn place(entries: &mut Vec<Entry>, from: usize, weights: Vec<Entry>) {
+    let end = entries[from..].iter().enumerate().find_map(|(at, entry)| {
+        let Event::LifecycleEventChanged {
+            lifecycle_event: LifecycleEvent::AllowTraffic,
+            status,
+            ..
+        } = &entry.event
+        else {
+            return None;
+        };
+        match status {
+            LifecycleStatus::Succeeded => Some((from + at, entry.at)),
+            LifecycleStatus::Failed => Some((from + at + 1, entry.at)),
+            _ => None,
+        }
+    });
+    let Some((place, at)) = end else {
+        entries.extend(weights);
+        return;
+    };
+    for mut entry in weights.into_iter().rev() {
+        entry.at = at;
+        entries.insert(place, entry);
     }
 }
 
