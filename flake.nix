@@ -3,7 +3,7 @@
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
-  # A table of contents for nix/. Machines without nixpkgs put nix/host in its place; see docs/nix.md.
+  # A table of contents for nix/. Machines without nixpkgs put nix/host in its place (docs/nix.md).
   outputs = { self, nixpkgs }:
     let
       systems = [ "x86_64-linux" "aarch64-linux" ];
