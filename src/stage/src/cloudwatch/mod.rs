@@ -3,5 +3,5 @@
 pub mod alarms;
 pub mod metrics;
 
-pub use alarms::{Alarm, AlarmChange, Alarms, AlarmsOptions};
+pub use alarms::{Alarm, AlarmChange, AlarmError, Alarms, AlarmsOptions};
 pub use metrics::{Metrics, Series, StatisticSet};

@@ -92,9 +92,7 @@ pub(super) async fn forward(
         );
         ticket.sent = down.0;
         ticket.complete = up.1.is_ok() && down.1.is_ok();
-        if let Some(received) = &ticket.received {
-            received.fetch_add(up.0, std::sync::atomic::Ordering::Relaxed);
-        }
+        ticket.received = Some(Arc::new(up.0.into()));
     });
     switched
 }
