@@ -33,6 +33,8 @@ pub(super) struct Stream {
     upstream: Option<Box<Upstream>>,
     ticket: Ticket,
     ended: bool,
+    /// An error to be passed on with the next poll.
+    broken: Option<hyper::Error>,
 }
 
 impl Stream {
@@ -42,6 +44,7 @@ impl Stream {
             upstream,
             ticket,
             ended: false,
+            broken: None,
         }
     }
 }
@@ -72,20 +75,33 @@ impl Body for Answer {
         match &mut *self {
             Self::Page(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
             Self::Stream(stream) => {
+                if let Some(error) = stream.broken.take() {
+                    return Poll::Ready(Some(Err(error)));
+                }
                 let frame = std::task::ready!(match &mut stream.upstream {
                     Some(upstream) => upstream.poll_body(&mut stream.incoming, cx),
                     None => Pin::new(&mut stream.incoming).poll_frame(cx),
                 });
-                match &frame {
+                match frame {
                     Some(Ok(frame)) => {
                         if let Some(data) = frame.data_ref() {
                             stream.ticket.sent += data.len() as u64;
                         }
+                        Poll::Ready(Some(Ok(frame)))
                     }
-                    Some(Err(_)) => stream.upstream = None,
-                    None => stream.ended = true,
+                    Some(Err(error)) => {
+                        stream.upstream = None;
+                        // hyper ends the client's connection at once when it sees the error, with
+                        // what it has not written yet. What came before belongs to the client.
+                        stream.broken = Some(error);
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    None => {
+                        stream.ended = true;
+                        Poll::Ready(None)
+                    }
                 }
-                Poll::Ready(frame)
             }
         }
     }

@@ -20,7 +20,9 @@ async fn one_raw(backend: &Raw, config: Config) -> Rig {
 }
 
 async fn entry(log: &mut stage::elb::AccessLog) -> Arc<AccessLogEntry> {
-    soon("an entry in the access log", log.recv()).await.unwrap()
+    soon("an entry in the access log", log.recv())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -32,12 +34,21 @@ async fn no_registered_target_is_503() {
         "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     )
     .await;
-    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+        "{answer}"
+    );
     assert!(answer.contains("server: awselb/2.0\r\n"), "{answer}");
-    assert!(answer.contains("<h1>503 Service Unavailable</h1>"), "{answer}");
+    assert!(
+        answer.contains("<h1>503 Service Unavailable</h1>"),
+        "{answer}"
+    );
     let entry = entry(&mut log).await;
     assert_eq!((entry.elb_status, entry.target_status), (503, None));
-    assert_eq!((entry.target_group.as_deref(), entry.target.as_deref()), (Some("blue"), None));
+    assert_eq!(
+        (entry.target_group.as_deref(), entry.target.as_deref()),
+        (Some("blue"), None)
+    );
     // Requests for which no target was chosen are not in RequestCount.
     assert_eq!(rig.total("RequestCount", None), 0.0);
     assert_eq!(rig.total("HTTPCode_ELB_503_Count", None), 1.0);
@@ -106,7 +117,14 @@ async fn a_refused_connection_is_502() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_before_the_answer_is_502() {
-    for how in ["reset", "closed", "half a head", "malformed", "too large", "not a length"] {
+    for how in [
+        "reset",
+        "closed",
+        "half a head",
+        "malformed",
+        "too large",
+        "not a length",
+    ] {
         let backend = Raw::start(move |mut stream, _, _| async move {
             match how {
                 "reset" => stream.set_zero_linger().unwrap(),
@@ -148,7 +166,10 @@ async fn an_answer_that_breaks_in_the_middle_is_cut_for_the_client_too() {
     let body = soon("the end", response.into_body().collect()).await;
     assert!(body.is_err(), "{body:?}");
     let entry = entry(&mut log).await;
-    assert_eq!((entry.elb_status, entry.target_status, entry.complete), (200, Some(200), false));
+    assert_eq!(
+        (entry.elb_status, entry.target_status, entry.complete),
+        (200, Some(200), false)
+    );
 }
 
 #[tokio::test]
@@ -166,14 +187,21 @@ async fn a_target_that_does_not_answer_is_504() {
     let rig = one_raw(&backend, config).await;
     let start = std::time::Instant::now();
     assert_eq!(get(rig.production(), "/").await.0, 504);
-    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(200),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(rig.total("HTTPCode_ELB_504_Count", None), 1.0);
 }
 
 #[tokio::test]
 async fn a_target_that_answers_slowly_but_steadily_is_waited_for() {
     let backend = Raw::start(|mut stream, _, _| async move {
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
+            .await
+            .unwrap();
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(100)).await;
             stream.write_all(b"x").await.unwrap();
@@ -239,11 +267,20 @@ async fn a_client_that_leaves_first_is_460_in_the_log() {
     let rig = one_raw(&backend, Config::default()).await;
     let mut log = rig.balancer.access_log(10);
     let mut stream = TcpStream::connect(rig.production()).await.unwrap();
-    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    until("the request runs", || rig.balancer.counts("blue").unwrap().in_flight == 1).await;
+    stream
+        .write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    until("the request runs", || {
+        rig.balancer.counts("blue").unwrap().in_flight == 1
+    })
+    .await;
     drop(stream);
     let entry = entry(&mut log).await;
-    assert_eq!((entry.elb_status, entry.target_status, entry.path.as_str()), (460, None, "/slow"));
+    assert_eq!(
+        (entry.elb_status, entry.target_status, entry.path.as_str()),
+        (460, None, "/slow")
+    );
     assert_eq!(rig.balancer.counts("blue").unwrap().in_flight, 0);
 }
 
@@ -252,9 +289,17 @@ async fn trace_and_connect_are_not_forwarded() {
     let backend = Backend::named("x").await;
     let rig = Rig::new(Config::default());
     rig.add("blue", backend.target()).await;
-    let answer = raw(rig.production(), "TRACE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let answer = raw(
+        rig.production(),
+        "TRACE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
-    let answer = raw(rig.production(), "CONNECT x:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let answer = raw(
+        rig.production(),
+        "CONNECT x:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert_eq!(backend.requests(), 0);
     assert_eq!(rig.total("HTTPCode_ELB_4XX_Count", None), 2.0);
@@ -264,7 +309,10 @@ async fn trace_and_connect_are_not_forwarded() {
 #[tokio::test]
 async fn an_idle_connection_that_was_closed_is_not_used() {
     let backend = Raw::start(|mut stream, _, _| async move {
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
         None
     })
     .await;
@@ -285,7 +333,10 @@ async fn a_reused_connection_that_breaks_is_replaced_where_that_is_safe() {
         let length = if head.starts_with("POST") { 4 } else { 0 };
         let mut body = [0; 4];
         stream.read_exact(&mut body[..length]).await.unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
         Some(stream)
     })
     .await;
@@ -296,13 +347,25 @@ async fn a_reused_connection_that_breaks_is_replaced_where_that_is_safe() {
         assert_eq!(response.status(), 200, "{method}");
         body(response).await;
     }
-    let connections = backend.connections.load(std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(connections, 5, "each request but the first broke a connection");
+    let connections = backend
+        .connections
+        .load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(
+        connections, 5,
+        "each request but the first broke a connection"
+    );
     // A POST must not happen twice.
     let response = client.send(request("POST", "/", "data")).await.unwrap();
     assert_eq!(response.status(), 502);
     body(response).await;
-    assert_eq!(client.send(request("POST", "/", "data")).await.unwrap().status(), 200);
+    assert_eq!(
+        client
+            .send(request("POST", "/", "data"))
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 }
 
 #[tokio::test]
@@ -316,7 +379,9 @@ async fn silent_clients_are_disconnected() {
         let mut stream = TcpStream::connect(rig.production()).await.unwrap();
         stream.write_all(said.as_bytes()).await.unwrap();
         let mut rest = Vec::new();
-        soon("the end", stream.read_to_end(&mut rest)).await.unwrap();
+        soon("the end", stream.read_to_end(&mut rest))
+            .await
+            .unwrap();
     }
 }
 
@@ -332,9 +397,18 @@ async fn a_log_that_nobody_reads_loses_entries_and_says_how_many() {
     }
     assert_eq!(log.missed(), 7);
     let entry = log.try_recv().unwrap();
-    assert_eq!((entry.path.as_str(), entry.method.as_str()), ("/path", "GET"));
+    assert_eq!(
+        (entry.path.as_str(), entry.method.as_str()),
+        ("/path", "GET")
+    );
     let trace = backend.seen.requests.lock().unwrap()[0].2["x-amzn-trace-id"].clone();
-    assert_eq!(trace, *entry.trace_id, "the log has what the target has seen");
-    assert_eq!((entry.sent_bytes, entry.received_bytes, entry.complete), (1, 0, true));
+    assert_eq!(
+        trace, *entry.trace_id,
+        "the log has what the target has seen"
+    );
+    assert_eq!(
+        (entry.sent_bytes, entry.received_bytes, entry.complete),
+        (1, 0, true)
+    );
     assert!(entry.target_processing_time.is_some());
 }

@@ -19,7 +19,10 @@ async fn one_passed_check_makes_a_new_target_healthy() {
     assert_eq!(rig.state("blue", &id), None);
     rig.add("blue", backend.target()).await;
     let states = rig.health_events(&id);
-    let pairs: Vec<_> = states.iter().map(|(s, r)| (s.as_str(), r.as_str())).collect();
+    let pairs: Vec<_> = states
+        .iter()
+        .map(|(s, r)| (s.as_str(), r.as_str()))
+        .collect();
     assert_eq!(
         pairs,
         [
@@ -43,7 +46,10 @@ async fn checks_are_elbs_and_have_connections_of_their_own() {
         ..Config::default()
     });
     rig.add("blue", backend.target()).await;
-    until("three checks", || backend.seen.checks.lock().unwrap().len() >= 3).await;
+    until("three checks", || {
+        backend.seen.checks.lock().unwrap().len() >= 3
+    })
+    .await;
     let checks = backend.seen.checks.lock().unwrap().clone();
     for headers in &checks {
         assert_eq!(headers["user-agent"], "ELB-HealthChecker/2.0");
@@ -67,8 +73,15 @@ async fn the_interval_follows_the_clock() {
     });
     let start = Instant::now();
     rig.add("blue", backend.target()).await;
-    until("eleven checks", || backend.seen.checks.lock().unwrap().len() >= 11).await;
-    assert!(start.elapsed() >= Duration::from_millis(990), "{:?}", start.elapsed());
+    until("eleven checks", || {
+        backend.seen.checks.lock().unwrap().len() >= 11
+    })
+    .await;
+    assert!(
+        start.elapsed() >= Duration::from_millis(990),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -77,7 +90,10 @@ async fn a_group_behind_no_listener_is_not_checked() {
     let mut rig = Rig::new(Config::default());
     let id = backend.target().id;
     rig.register("spare", backend.target());
-    assert_eq!(rig.state("spare", &id), Some((TargetState::Unused, Some("Target.NotInUse"))));
+    assert_eq!(
+        rig.state("spare", &id),
+        Some((TargetState::Unused, Some("Target.NotInUse")))
+    );
     tokio::time::sleep(Duration::from_millis(60)).await;
     assert_eq!(backend.seen.checks.lock().unwrap().len(), 0);
 
@@ -87,9 +103,19 @@ async fn a_group_behind_no_listener_is_not_checked() {
     assert_eq!(get(rig.test(), "/").await.0, 503);
 
     rig.set(Listener::Test, &[]);
-    assert_eq!(rig.state("spare", &id), Some((TargetState::Unused, Some("Target.NotInUse"))));
-    let states: Vec<_> = rig.health_events(&id).into_iter().map(|(state, _)| state).collect();
-    assert_eq!(states, ["unused", "initial", "initial", "healthy", "unused"]);
+    assert_eq!(
+        rig.state("spare", &id),
+        Some((TargetState::Unused, Some("Target.NotInUse")))
+    );
+    let states: Vec<_> = rig
+        .health_events(&id)
+        .into_iter()
+        .map(|(state, _)| state)
+        .collect();
+    assert_eq!(
+        states,
+        ["unused", "initial", "initial", "healthy", "unused"]
+    );
 }
 
 #[tokio::test]
@@ -110,15 +136,30 @@ async fn reasons_are_named_as_elb_names_them() {
         dial: Arc::new(Nowhere),
     };
     for (target, reason, description) in [
-        (wrong.target(), "Target.ResponseCodeMismatch", "Health checks failed with these codes: [404]"),
-        (target(silent.local_addr().unwrap()), "Target.Timeout", "Request timed out"),
+        (
+            wrong.target(),
+            "Target.ResponseCodeMismatch",
+            "Health checks failed with these codes: [404]",
+        ),
+        (
+            target(silent.local_addr().unwrap()),
+            "Target.Timeout",
+            "Request timed out",
+        ),
         (unreachable, "Target.Timeout", "Request timed out"),
-        (target(closed_port().await), "Target.FailedHealthChecks", "Health checks failed"),
+        (
+            target(closed_port().await),
+            "Target.FailedHealthChecks",
+            "Health checks failed",
+        ),
     ] {
         let id = target.id.clone();
         rig.register("blue", target);
         rig.wait_for("blue", &id, TargetState::Unhealthy).await;
-        assert_eq!(rig.state("blue", &id), Some((TargetState::Unhealthy, Some(reason))));
+        assert_eq!(
+            rig.state("blue", &id),
+            Some((TargetState::Unhealthy, Some(reason)))
+        );
         let health = rig.balancer.target_health("blue").unwrap();
         let health = health.iter().find(|health| health.id == id).unwrap();
         assert_eq!(health.description().as_deref(), Some(description));
@@ -180,13 +221,23 @@ async fn a_draining_target_finishes_what_runs_and_gets_nothing_new() {
     }
     assert_eq!(
         rig.state("blue", &id),
-        Some((TargetState::Draining, Some("Target.DeregistrationInProgress")))
+        Some((
+            TargetState::Draining,
+            Some("Target.DeregistrationInProgress")
+        ))
     );
-    assert_eq!(soon("the slow answer", slow).await.unwrap(), (200, "old".into()));
+    assert_eq!(
+        soon("the slow answer", slow).await.unwrap(),
+        (200, "old".into())
+    );
     // Shown as draining for the whole delay, also when idle.
     assert_eq!(rig.state("blue", &id).unwrap().0, TargetState::Draining);
     soon("the end of draining", drained).await;
-    assert!(start.elapsed() >= Duration::from_millis(600), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(600),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(rig.state("blue", &id), None);
     assert_eq!(old.requests(), 1);
     let last = rig.health_events(&id).pop().unwrap();
@@ -197,7 +248,10 @@ async fn a_draining_target_finishes_what_runs_and_gets_nothing_new() {
 async fn requests_open_at_the_end_of_draining_get_502() {
     let backend = Raw::start(|mut stream, head, _| async move {
         if head.starts_with("GET /started") {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello")
+                .await
+                .unwrap();
         }
         let _ = stream.read_u8().await;
         None
@@ -212,11 +266,21 @@ async fn requests_open_at_the_end_of_draining_get_502() {
     let address = rig.production();
     let waiting = tokio::spawn(async move { get(address, "/waiting").await });
     let started = tokio::spawn(async move { get(address, "/started").await });
-    until("both run", || rig.balancer.counts("blue").unwrap().in_flight == 2).await;
-    soon("the end of draining", rig.balancer.deregister("blue", &id).unwrap()).await;
+    until("both run", || {
+        rig.balancer.counts("blue").unwrap().in_flight == 2
+    })
+    .await;
+    soon(
+        "the end of draining",
+        rig.balancer.deregister("blue", &id).unwrap(),
+    )
+    .await;
     assert_eq!(soon("502", waiting).await.unwrap().0, 502);
     // Too late for another status: the answer is cut.
-    assert_eq!(soon("the cut", started).await.unwrap(), (200, "hello".into()));
+    assert_eq!(
+        soon("the cut", started).await.unwrap(),
+        (200, "hello".into())
+    );
     assert_eq!(rig.total("HTTPCode_ELB_502_Count", None), 1.0);
 }
 
@@ -243,7 +307,10 @@ async fn replacing_targets_under_load_loses_nothing() {
     while clients.iter().any(|client| !client.is_finished()) {
         let next = Backend::named("x").await;
         rig.add("blue", next.target()).await;
-        let drained = rig.balancer.deregister("blue", &current.target().id).unwrap();
+        let drained = rig
+            .balancer
+            .deregister("blue", &current.target().id)
+            .unwrap();
         soon("the end of draining", drained).await;
         // The process goes away when its target has drained, as a task does.
         current = next;

@@ -39,7 +39,11 @@ async fn every_request_is_counted_on_the_side_that_took_it() {
     let green = Backend::start(move |_| {
         let fail = failures.fetch_add(1, Ordering::Relaxed) % 5 != 0;
         async move {
-            let status = if fail { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+            let status = if fail {
+                StatusCode::INTERNAL_SERVER_ERROR
+            } else {
+                StatusCode::OK
+            };
             text(status, "")
         }
     })
@@ -61,12 +65,21 @@ async fn every_request_is_counted_on_the_side_that_took_it() {
     assert!(totals.first_loss < totals.last_loss);
     assert_eq!(totals.latency.len(), totals.sent);
     // A user's connection is kept.
-    assert!(blue.connections() < 200, "{} connections", blue.connections());
+    assert!(
+        blue.connections() < 200,
+        "{} connections",
+        blue.connections()
+    );
 
     // The events tell the same.
     let mut told = RequestCounts::default();
     while let Ok(entry) = events.try_recv() {
-        if let Event::Traffic { period_s, groups, unattributed } = entry.event {
+        if let Event::Traffic {
+            period_s,
+            groups,
+            unattributed,
+        } = entry.event
+        {
             assert_eq!(period_s, 60);
             told += unattributed;
             for counts in groups.into_values() {
@@ -98,10 +111,17 @@ async fn a_slow_server_does_not_slow_the_arrivals() {
     let elapsed = start.elapsed();
     let totals = traffic.stop().await;
     check(&totals);
-    assert!(elapsed >= Duration::from_millis(490), "{elapsed:?} is too fast for the schedule");
+    assert!(
+        elapsed >= Duration::from_millis(490),
+        "{elapsed:?} is too fast for the schedule"
+    );
     assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
     assert_eq!(totals.outcomes.ok, totals.sent);
-    assert!(totals.latency.min() >= 299_000, "{} µs", totals.latency.min());
+    assert!(
+        totals.latency.min() >= 299_000,
+        "{} µs",
+        totals.latency.min()
+    );
 }
 
 #[tokio::test]
@@ -161,7 +181,10 @@ async fn senseless_options_are_refused() {
     let start = |options| Traffic::start(options, rig.clock, rig.events.clone(), None);
     for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let options = TrafficOptions::new(rig.production(), rate);
-        assert!(matches!(start(options), Err(TrafficError::Rate(_))), "{rate}");
+        assert!(
+            matches!(start(options), Err(TrafficError::Rate(_))),
+            "{rate}"
+        );
     }
     let options = TrafficOptions {
         path: "no path".into(),
