@@ -212,7 +212,7 @@ impl TraceId {
         let push = |number: u64, digits: u32, text: &mut String| {
             for digit in (0..digits).rev() {
                 text.push(char::from(
-                    HEX[usize::from((number >> (digit * 4)) as u8 & 15)],
+                    HEX[usize::from((number >> (digit * 4) & 15) as u8)],
                 ));
             }
         };

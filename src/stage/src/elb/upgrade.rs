@@ -78,6 +78,8 @@ pub(super) async fn forward(
     ask_to_switch(switched.headers_mut(), protocol);
     let client = Arc::clone(client);
     tokio::spawn(async move {
+        // The request lasts as long as the two are joined.
+        let mut ticket = ticket;
         let (Ok(client_side), Ok(target_side)) = (from_client.await, from_target.await) else {
             return;
         };
@@ -93,6 +95,7 @@ pub(super) async fn forward(
         ticket.sent = down.0;
         ticket.complete = up.1.is_ok() && down.1.is_ok();
         ticket.received = Some(Arc::new(up.0.into()));
+        drop(ticket);
     });
     switched
 }

@@ -281,7 +281,7 @@ async fn requests_open_at_the_end_of_draining_get_502() {
         soon("the cut", started).await.unwrap(),
         (200, "hello".into())
     );
-    assert_eq!(rig.total("HTTPCode_ELB_502_Count", None), 1.0);
+    assert_eq!(rig.total("HTTPCode_ELB_502_Count", None), 1);
 }
 
 #[tokio::test]

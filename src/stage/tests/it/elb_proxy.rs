@@ -273,12 +273,8 @@ async fn pipelined_requests_are_answered_in_order() {
     })
     .await;
     let rig = one_target(&backend).await;
-    let requests: String = (1..=3)
-        .map(|n| {
-            let end = if n == 3 { "Connection: close\r\n" } else { "" };
-            format!("GET /{n} HTTP/1.1\r\nHost: x\r\n{end}\r\n")
-        })
-        .collect();
+    let ask = |n, end| format!("GET /{n} HTTP/1.1\r\nHost: x\r\n{end}\r\n");
+    let requests = ask(1, "") + &ask(2, "") + &ask(3, "Connection: close\r\n");
     let answer = raw(rig.production(), requests).await;
     let places: Vec<_> = ["\r\n\r\n/1", "\r\n\r\n/2", "\r\n\r\n/3"]
         .map(|body| answer.find(body).unwrap_or_else(|| panic!("{answer}")))

@@ -49,10 +49,8 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Awaits something that must happen.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(LIMIT, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited in vain for {what}"),
-    }
+    let value = tokio::time::timeout(LIMIT, future).await;
+    value.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// A target that listens on an address.
@@ -485,10 +483,15 @@ impl Rig {
     }
 
     /// The sum of a metric.
-    pub fn total(&self, name: &str, group: Option<&str>) -> f64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count"
+    )]
+    pub fn total(&self, name: &str, group: Option<&str>) -> u64 {
         let dimension = group.map(|group| format!("targetgroup/{group}/0000000000000000"));
         let metric = elb::meters::metric(name, DIMENSION, dimension.as_deref());
-        self.metrics.total(&metric)
+        self.metrics.total(&metric).round() as u64
     }
 
     /// The health events of a target so far: state and reason.

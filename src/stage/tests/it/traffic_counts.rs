@@ -37,7 +37,7 @@ async fn every_request_is_counted_on_the_side_that_took_it() {
     let blue = Backend::named("blue").await;
     let failures = AtomicUsize::new(0);
     let green = Backend::start(move |_| {
-        let fail = failures.fetch_add(1, Ordering::Relaxed) % 5 != 0;
+        let fail = !failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(5);
         async move {
             let status = if fail {
                 StatusCode::INTERNAL_SERVER_ERROR
