@@ -8,19 +8,21 @@ rec {
     from = cargo.releaseDependencies;
   };
 
-  # A directory of bundles, as `release --bundles` reads it: bundles/2.0.0/bundle.json.
+  # A directory of bundles, as `release --bundles` reads it: bundles/2.0.0/bundle.json. The links are
+  # relative, here and below, for a store that lies elsewhere than /nix/store (nix/host/settings).
   bundles = pkgs.runCommand "serein-bundles" { } ''
     mkdir "$out"
-    ${pkgs.lib.concatMapStringsSep "\n" (bundle: ''ln -s ${bundle} "$out/${bundle.version}"'') bundles}
+    ${pkgs.lib.concatMapStringsSep "\n" (bundle: ''ln -s ../$(basename ${bundle}) "$out/${bundle.version}"'') bundles}
   '';
 
   program = pkgs.runCommand "serein-release" { } ''
     mkdir -p "$out/bin"
     {
       echo '#!/bin/sh'
-      echo 'export SEREIN_BUNDLES="''${SEREIN_BUNDLES:-${bundles}}"'
+      echo 'store=$(dirname "$(readlink -f "$0")")/../..'
+      echo 'export SEREIN_BUNDLES="''${SEREIN_BUNDLES:-$store/'$(basename ${bundles})'}"'
       echo 'PATH="$PATH:${pkgs.lib.makeBinPath [ pkgs.postgresql ]}"'
-      echo 'exec ${bare}/bin/release "$@"'
+      echo 'exec "$store/'$(basename ${bare})'/bin/release" "$@"'
     } >"$out/bin/release"
     chmod +x "$out/bin/release"
   '';

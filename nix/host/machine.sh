@@ -98,7 +98,7 @@ rust_is_new() {
 # where this machine's toolchain has been prepared. Fails where there is neither.
 working_nix() {
     have nix || return 1
-    if [ -e "$root/.serein/host/toolchain" ] && [ -w /nix/store ]; then
+    if [ -L "$root/.serein/host/toolchain" ]; then
         echo "$root/nix/host/nix"
         return
     fi
@@ -112,4 +112,11 @@ working_nix() {
         fi
     done
     return 1
+}
+
+# built NAME: the directory or file that the link .serein/NAME of `nix build --out-link` stands for.
+built() {
+    path=$(readlink "$root/.serein/$1")
+    [ ! -d "$root/.serein/store/$path" ] && [ ! -f "$root/.serein/store/$path" ] || path=$root/.serein/store$path
+    printf '%s\n' "$path"
 }
