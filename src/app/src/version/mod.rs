@@ -14,7 +14,7 @@
 #[cfg(any(feature = "v2_0_0", feature = "v2_0_1"))]
 mod language;
 
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::PgPool;
 
 use crate::migrate::step::{Step, step};
 
@@ -76,12 +76,9 @@ pub struct Message {
 
 /// Reads the message; `None` when the table is empty.
 #[cfg(feature = "v1_0_0")]
-pub async fn message(
-    connection: &mut PgConnection,
-    _accept_language: &str,
-) -> sqlx::Result<Option<Message>> {
+pub async fn message(pool: &PgPool, _accept_language: &str) -> sqlx::Result<Option<Message>> {
     let text = sqlx::query_scalar!("SELECT text FROM message WHERE id = 1")
-        .fetch_optional(connection)
+        .fetch_optional(pool)
         .await?;
     Ok(text.map(|text| Message {
         text,
@@ -92,17 +89,14 @@ pub async fn message(
 /// Reads the message in the language that the client likes best, else in English; `None` when there
 /// is not even that.
 #[cfg(any(feature = "v2_0_0", feature = "v2_0_1"))]
-pub async fn message(
-    connection: &mut PgConnection,
-    accept_language: &str,
-) -> sqlx::Result<Option<Message>> {
+pub async fn message(pool: &PgPool, accept_language: &str) -> sqlx::Result<Option<Message>> {
     let languages = language::preferred(accept_language);
     let row = sqlx::query!(
         "SELECT language, text FROM message_text WHERE language = ANY($1) \
          ORDER BY array_position($1, language) LIMIT 1",
         &languages,
     )
-    .fetch_optional(connection)
+    .fetch_optional(pool)
     .await?;
     Ok(row.map(|row| Message {
         text: row.text,

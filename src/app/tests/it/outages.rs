@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::postgres::Postgres;
-use crate::support::{App, VERSION, migrate};
+use crate::support::{App, LANGUAGES, VERSION, eventually, migrate};
 
 /// The whole wait that a user may have for a 503: `DB_TIMEOUT` is 2 s.
 const QUICKLY: Duration = Duration::from_secs(5);
+
+/// The table that `/` reads.
+const MESSAGES: &str = if LANGUAGES { "message_text" } else { "message" };
 
 fn is_out(app: &App) {
     let asked = Instant::now();
@@ -89,6 +92,24 @@ fn a_restart_between_two_requests_is_not_noticed() {
     }
 }
 
+#[test]
+fn a_query_that_falls_into_a_restart_is_run_again() {
+    let postgres = Postgres::start();
+    migrate(&postgres);
+    let app = App::with(
+        &postgres,
+        &[("DB_TIMEOUT", "30"), ("REQUEST_TIMEOUT", "30")],
+    );
+    let lock = postgres.session(&format!("BEGIN; LOCK TABLE {MESSAGES}"));
+    let mut connection = app.connect();
+    connection.ask("GET", "/", &[]);
+    // What a restart does to a session, to the one whose query is running.
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted";
+    eventually("the query is cut off", || postgres.sql(end) == "t");
+    lock.end();
+    assert_eq!(connection.answer().status, 200);
+}
+
 /// Passes TCP on to the server's socket, until it is told to go dark: then what comes is taken and
 /// nothing ever answers, as when a host loses its power.
 struct Wire {
@@ -136,16 +157,18 @@ impl Wire {
         Self { address, dark }
     }
 
-    fn environment(&self) -> [(&'static str, String); 7] {
-        [
-            ("DB_HOST", self.address.ip().to_string()),
-            ("DB_PORT", self.address.port().to_string()),
-            ("DB_NAME", "postgres".to_owned()),
-            ("DB_USER", "app".to_owned()),
-            ("DB_PASSWORD", "not asked for".to_owned()),
-            ("DB_SSLMODE", "prefer".to_owned()),
-            ("FAIL_PERCENT", "0".to_owned()),
-        ]
+    /// The program, with this wire between it and the database.
+    fn app(&self, timeout: &str) -> App {
+        App::start(&[
+            ("DB_HOST", &self.address.ip().to_string()),
+            ("DB_PORT", &self.address.port().to_string()),
+            ("DB_NAME", "postgres"),
+            ("DB_USER", "app"),
+            ("DB_PASSWORD", "not asked for"),
+            ("DB_SSLMODE", "prefer"),
+            ("DB_TIMEOUT", timeout),
+            ("FAIL_PERCENT", "0"),
+        ])
     }
 }
 
@@ -154,13 +177,7 @@ fn a_database_that_goes_dark_is_a_503_and_comes_back() {
     let postgres = Postgres::start();
     migrate(&postgres);
     let wire = Wire::to(postgres.socket());
-    let environment = wire.environment();
-    let mut environment: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    environment.push(("DB_TIMEOUT", "0.5"));
-    let app = App::start(&environment);
+    let app = wire.app("0.5");
     app.wait_for_ready(200);
     assert_eq!(app.get("/").status, 200);
 
@@ -182,6 +199,31 @@ fn a_database_that_goes_dark_is_a_503_and_comes_back() {
     app.wait_for_ready(200);
     assert_eq!(app.get("/").status, 200);
     assert!(light.elapsed() < QUICKLY, "{:?}", light.elapsed());
+}
+
+#[test]
+fn queries_that_never_end_cost_no_place_in_the_pool() {
+    let postgres = Postgres::start();
+    migrate(&postgres);
+    let wire = Wire::to(postgres.socket());
+    let app = wire.app("4");
+    let lock = postgres.session(&format!("BEGIN; LOCK TABLE {MESSAGES}"));
+    let mut users: Vec<_> = (0..5).map(|_| app.connect()).collect();
+    for user in &mut users {
+        user.ask("GET", "/", &[]);
+    }
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    eventually("the whole pool is in use", || postgres.sql(waiting) == "5");
+    wire.dark.store(true, Ordering::Relaxed);
+    lock.end();
+    // Some users leave, some wait for what they are told.
+    users.truncate(2);
+    for user in &mut users {
+        assert_eq!(user.answer().status, 503);
+    }
+    wire.dark.store(false, Ordering::Relaxed);
+    app.wait_for_ready(200);
+    assert_eq!(app.get("/").status, 200);
 }
 
 #[test]
@@ -208,12 +250,7 @@ fn a_lock_on_the_message_is_waited_for_only_so_long() {
     let postgres = Postgres::start();
     migrate(&postgres);
     let app = App::with(&postgres, &[("DB_TIMEOUT", "0.3")]);
-    let table = if crate::support::LANGUAGES {
-        "message_text"
-    } else {
-        "message"
-    };
-    let lock = postgres.session(&format!("BEGIN; LOCK TABLE {table}"));
+    let lock = postgres.session(&format!("BEGIN; LOCK TABLE {MESSAGES}"));
     for _ in 0..8 {
         is_out(&app);
     }
