@@ -27,6 +27,10 @@ const SHORTEST_BACK_OFF: Duration = Duration::from_millis(250);
 /// Failures in a row after which the service says that it cannot start its tasks.
 const COMPLAIN_AFTER: u32 = 3;
 
+/// How long a task may be unhealthy after its start whatever the grace period, real: a process takes
+/// real time to start, and a fast clock must not make a quick start a slow one.
+const START: Duration = Duration::from_secs(3);
+
 /// Target healths by target group and target.
 type Healths = HashMap<String, HashMap<String, TargetHealth>>;
 
@@ -95,7 +99,8 @@ impl Ecs {
     /// Takes over what the load balancer found, and ends tasks that it finds unhealthy.
     fn observe_targets(&self, state: &mut State, service: &mut Service, healths: &Healths) {
         let now = self.clock.now();
-        let grace = Duration::from_secs(service.health_check_grace_period_seconds.into());
+        let grace = Duration::from_secs(service.health_check_grace_period_seconds.into())
+            .max(START.mul_f64(self.clock.speed()));
         let mut unhealthy = Vec::new();
         for set in &mut service.task_sets {
             let group = self

@@ -323,15 +323,10 @@ impl Life {
                 (name.clone(), *essential, container.wait().await)
             })
             .collect();
-        let mut left = started
-            .iter()
-            .filter(|(_, essential, _)| *essential)
-            .count();
         loop {
             tokio::select! {
                 Some((name, essential, exit)) = exits.next() => {
                     self.exited(&name, exit);
-                    left -= usize::from(essential);
                     if essential {
                         let reason = "Essential container in task exited".into();
                         return (Stop { code: "EssentialContainerExited", reason }, Some(exit));

@@ -1,12 +1,17 @@
 //! The stage's integration tests, in one binary.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod api;
+mod clients;
+mod deployments;
 mod elb_faults;
 mod elb_health;
 mod elb_metrics;
 mod elb_proxy;
 mod elb_support;
 mod postgres;
+mod registry;
 mod runtime;
 mod support;
 mod traffic_counts;
+mod world;
