@@ -11,6 +11,7 @@
 //! for a change (the schedulers, CodeDeploy's drivers) subscribes to [`Ecs::changes`].
 
 mod clusters;
+mod prepare;
 mod scheduler;
 mod services;
 mod services_update;

@@ -5,6 +5,7 @@
 //! echoed. Unknown members are refused: an SDK would have refused them before sending, and a typing
 //! error in a template that passes the rehearsal would be found in production.
 
+mod size;
 mod validate;
 
 use serde::{Deserialize, Serialize};

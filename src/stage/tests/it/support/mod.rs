@@ -106,9 +106,13 @@ pub fn kept() -> PathBuf {
 
 /// Makes a file under another name first: tests of several processes may want it at once.
 fn at_once(path: &Path, make: impl FnOnce(&Path)) {
-    let other = path.with_extension(format!("{}.tmp", std::process::id()));
+    // A directory of its own: rustc puts objects of always the same names beside its output.
+    let dir = path.with_extension(format!("{}.tmp", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let other = dir.join(path.file_name().unwrap());
     make(&other);
     std::fs::rename(&other, path).unwrap();
+    let _ = std::fs::remove_dir_all(&dir);
 }
 
 /// Waits until `condition` holds; at most ten seconds.
