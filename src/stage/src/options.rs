@@ -155,8 +155,8 @@ impl Stack {
             target_groups: [format!("{name}-a"), format!("{name}-b")],
             health_check: HealthCheck::default(),
             deregistration_delay: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(60),
-            metric_delay: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
+            metric_delay: Duration::from_mins(1),
             alarms: Vec::new(),
             buckets: vec![format!("{name}-releases")],
         }

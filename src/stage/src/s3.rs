@@ -14,7 +14,6 @@ use std::{
 
 use futures_util::TryStreamExt as _;
 use http::{HeaderMap, Method, Request, Response, Uri};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use s3s::{S3, S3Request, auth::SimpleAuth, dto, service::S3Service, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
@@ -79,7 +78,7 @@ impl ObjectStore {
             let service = service.clone();
             Box::pin(async move {
                 match service.call(request.map(s3s::Body::from)).await {
-                    Ok(response) => response.map(|body| body.boxed_unsync()),
+                    Ok(response) => response.map(http_body_util::BodyExt::boxed_unsync),
                     Err(error) => {
                         tracing::error!(?error, "S3 could not answer");
                         let mut response: Response<Body> = Response::new(full_body(""));

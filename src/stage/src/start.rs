@@ -34,7 +34,7 @@ use crate::{
 /// How the directories of stages begin that were not told where to write.
 const PREFIX: &str = "serein-stage-";
 /// A directory of a stage that is younger may be one that is being started.
-const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+const ABANDONED_AFTER: Duration = Duration::from_mins(1);
 
 impl Stage {
     /// Starts everything: the database, the load balancer, the alarms and the API.
@@ -43,6 +43,7 @@ impl Stage {
     ///
     /// # Errors
     /// The variants of [`StageError`] say which part did not start; the others have been ended.
+    #[expect(clippy::too_many_lines, reason = "the parts, each in its place")]
     pub async fn start(options: Options) -> Result<Self, StageError> {
         options.validate()?;
         let stack = options.stack.clone();
@@ -140,10 +141,7 @@ impl Stage {
                 region: stack.region.clone(),
             },
         };
-        let server = Server::start(listener, routes).map_err(|source| StageError::Port {
-            port: options.ports.api,
-            source,
-        })?;
+        let server = Server::start(listener, routes);
         Ok(Self {
             stack,
             clock,

@@ -97,7 +97,7 @@ impl CodeDeploy {
         let input: Input = read(input)?;
         let names = self.state().applications.keys().cloned().collect();
         let (names, next) = page(names, input.next_token.as_deref(), 100)?;
-        Ok(list_answer("applications", names, next))
+        Ok(list_answer("applications", &names, next))
     }
 
     pub(super) fn update_application(&self, input: Value) -> Answer {

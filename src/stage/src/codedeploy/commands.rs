@@ -1,6 +1,6 @@
 //! The commands of a deployment, carried out on ECS, the load balancer and the hook functions.
 
-use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use rollout::{
     appspec::{AppSpec, NetworkConfiguration},
@@ -8,7 +8,6 @@ use rollout::{
     event::{Event, TaskSetDescription},
 };
 use serde_json::{Map, Value, json};
-use tokio::sync::Notify;
 
 use super::{
     CodeDeploy, driver,
@@ -360,13 +359,12 @@ impl CodeDeploy {
             .into_iter()
             .flatten()
         {
-            match live.iter().find(|set| set.id == shown.id) {
-                Some(set) => *shown = set.into(),
-                None => {
-                    shown.status = TaskSetStatus::Draining.as_str();
-                    (shown.desired, shown.pending, shown.running) = (0, 0, 0);
-                    shown.steady = false;
-                }
+            if let Some(set) = live.iter().find(|set| set.id == shown.id) {
+                *shown = set.into();
+            } else {
+                shown.status = TaskSetStatus::Draining.as_str();
+                (shown.desired, shown.pending, shown.running) = (0, 0, 0);
+                shown.steady = false;
             }
         }
         sets.green.as_ref().is_some_and(|green| green.steady)
@@ -388,23 +386,18 @@ impl CodeDeploy {
             json!({ "enabled": false, "events": [] }),
         );
         let record = DeploymentRecord {
-            id: id.clone(),
-            application: parent.application.clone(),
-            group: parent.group.clone(),
             config_name: "CodeDeployDefault.ECSAllAtOnce".into(),
             revision: parent.previous_revision.clone(),
             previous_revision: parent.previous_revision.clone(),
-            description: None,
             creator: "codeDeployRollback",
             shown,
-            plan: Arc::clone(&parent.plan),
-            view: machine.view().clone(),
-            machine,
-            commands: VecDeque::new(),
-            held: Vec::new(),
-            steps: 0,
-            wake: Arc::new(Notify::new()),
             task_sets: parent.task_sets.clone(),
+            ..DeploymentRecord::new(
+                machine,
+                &parent.application,
+                &parent.group,
+                Arc::clone(&parent.plan),
+            )
         };
         let (application, group) = (record.application.clone(), record.group.clone());
         self.begin(&mut state, record, step);

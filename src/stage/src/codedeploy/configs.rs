@@ -115,13 +115,11 @@ impl CodeDeploy {
         let input: Input = read(input)?;
         let name = names::config(input.deployment_config_name.as_deref())?;
         let state = self.state();
-        let shown = match state.configs.get(name) {
-            Some(config) => show(name, &config.id, config.created, config.routing),
-            None => {
-                let routing =
-                    TrafficRouting::predefined(name).ok_or_else(|| names::no_config(name))?;
-                show(name, &predefined_id(name), predefined_since(), routing)
-            }
+        let shown = if let Some(config) = state.configs.get(name) {
+            show(name, &config.id, config.created, config.routing)
+        } else {
+            let routing = TrafficRouting::predefined(name).ok_or_else(|| names::no_config(name))?;
+            show(name, &predefined_id(name), predefined_since(), routing)
         };
         Ok(json!({ "deploymentConfigInfo": shown }))
     }
@@ -133,7 +131,7 @@ impl CodeDeploy {
             .collect();
         names.extend(self.state().configs.keys().cloned());
         let (names, next) = page(names, input.next_token.as_deref(), 100)?;
-        Ok(list_answer("deploymentConfigsList", names, next))
+        Ok(list_answer("deploymentConfigsList", &names, next))
     }
 
     pub(super) fn delete_deployment_config(&self, input: Value) -> Answer {

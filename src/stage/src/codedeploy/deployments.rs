@@ -1,11 +1,10 @@
 //! `CreateDeployment`
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use rollout::deployment::{Deployment, Kind, Spec};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::Notify;
 
 use super::{
     Answer, CodeDeploy, driver, group_checks, names, refuse,
@@ -105,10 +104,14 @@ impl CodeDeploy {
             ..Spec::new(id.clone(), String::new())
         };
         let (machine, step) = Deployment::new(spec, now);
+        let plan = Arc::new(Plan {
+            cluster: plan.cluster,
+            service: plan.service,
+            target_groups: plan.target_groups,
+            production_listener: plan.production_listener,
+            appspec,
+        });
         let record = DeploymentRecord {
-            id: id.clone(),
-            application: application.to_owned(),
-            group: group.to_owned(),
             config_name,
             previous_revision: state
                 .application(application, &self.stack.account_id)?
@@ -117,22 +120,8 @@ impl CodeDeploy {
                 .clone(),
             revision: Some(revision.clone()),
             description: input.description.clone(),
-            creator: "user",
             shown: shown(&input, &settings),
-            plan: Arc::new(Plan {
-                cluster: plan.cluster,
-                service: plan.service,
-                target_groups: plan.target_groups,
-                production_listener: plan.production_listener,
-                appspec,
-            }),
-            view: machine.view().clone(),
-            machine,
-            commands: VecDeque::new(),
-            held: Vec::new(),
-            steps: 0,
-            wake: Arc::new(Notify::new()),
-            task_sets: None,
+            ..DeploymentRecord::new(machine, application, group, plan)
         };
         let known = state.application_mut(application, &self.stack.account_id)?;
         let registered = known.register(&revision, now);

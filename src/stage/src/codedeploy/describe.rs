@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Answer, CodeDeploy, list_answer, names, page, refuse, state::DeploymentRecord};
 use crate::wire::json::{read, time};
 
-/// How many deployments one request may ask for ("BatchGetDeployments").
+/// How many deployments one request may ask for ("`BatchGetDeployments`").
 const BATCH: usize = 25;
 
 #[derive(Deserialize)]
@@ -139,7 +139,7 @@ impl CodeDeploy {
             .map(|one| one.id.clone())
             .collect();
         let (ids, next) = page(ids, input.next_token.as_deref(), 100)?;
-        Ok(list_answer("deployments", ids, next))
+        Ok(list_answer("deployments", &ids, next))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What CodeDeploy refuses of a deployment group for ECS, and what a deployment reads from one.
 //!
-//! Sources: "CreateDeploymentGroup", "Create a deployment group for an Amazon ECS deployment".
+//! Sources: "`CreateDeploymentGroup`", "Create a deployment group for an Amazon ECS deployment".
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ type Check = Result<(), ApiError>;
 
 /// The most alarms of a group, as the API's model has it (the quota page says 50, adjustable).
 const ALARMS: usize = 10;
-/// The longest termination wait, in minutes ("BlueInstanceTerminationOption").
+/// The longest termination wait, in minutes ("`BlueInstanceTerminationOption`").
 const LONGEST_WAIT: i64 = 2880;
 
 #[derive(Debug, Default, Deserialize)]
@@ -63,6 +63,7 @@ struct AutoRollbackConfiguration {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 struct LoadBalancerInfo {
     elb_info_list: Vec<Value>,
     target_group_info_list: Vec<Value>,
@@ -231,7 +232,7 @@ fn check_style(settings: &Map<String, Value>) -> Check {
     ))
 }
 
-/// The waits: how long for a ContinueDeployment, if at all, and before blue is terminated.
+/// The waits: how long for a `ContinueDeployment`, if at all, and before blue is terminated.
 pub(super) fn blue_green(
     settings: &Map<String, Value>,
 ) -> Result<(Option<Duration>, Duration), ApiError> {

@@ -144,7 +144,7 @@ impl CodeDeploy {
         let application = state.application(name, &self.stack.account_id)?;
         let names = application.groups.keys().cloned().collect();
         let (names, next) = page(names, input.next_token.as_deref(), 100)?;
-        let mut answer = list_answer("deploymentGroups", names, next);
+        let mut answer = list_answer("deploymentGroups", &names, next);
         answer["applicationName"] = json!(name);
         Ok(answer)
     }

@@ -184,7 +184,7 @@ fn page<T>(
 }
 
 /// `{ "<name>": items, "nextToken": … }`
-fn list_answer<T: serde::Serialize>(name: &str, items: Vec<T>, next: Option<String>) -> Value {
+fn list_answer<T: serde::Serialize>(name: &str, items: &[T], next: Option<String>) -> Value {
     let mut answer = serde_json::Map::new();
     answer.insert(name.to_owned(), serde_json::json!(items));
     if let Some(next) = next {

@@ -45,6 +45,7 @@ pub(super) enum Revision {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 pub(super) struct Location {
     revision_type: Option<String>,
     s3_location: Option<S3Location>,
@@ -378,7 +379,7 @@ impl CodeDeploy {
             shown.reverse();
         }
         let (shown, next) = page(shown, input.next_token.as_deref(), 100)?;
-        Ok(list_answer("revisions", shown, next))
+        Ok(list_answer("revisions", &shown, next))
     }
 
     /// Reads a revision and its AppSpec. A failure fails the deployment, not the request.

@@ -181,6 +181,32 @@ impl State {
     }
 }
 
+impl DeploymentRecord {
+    /// A deployment by a user, of which nothing else is known yet.
+    pub fn new(machine: Deployment, application: &str, group: &str, plan: Arc<Plan>) -> Self {
+        let view = machine.view().clone();
+        Self {
+            id: view.deployment_id.clone(),
+            application: application.to_owned(),
+            group: group.to_owned(),
+            config_name: String::new(),
+            revision: None,
+            previous_revision: None,
+            description: None,
+            creator: "user",
+            shown: Map::new(),
+            plan,
+            machine,
+            view,
+            commands: VecDeque::new(),
+            held: Vec::new(),
+            steps: 0,
+            wake: Arc::new(Notify::new()),
+            task_sets: None,
+        }
+    }
+}
+
 impl Application {
     pub fn group(&self, name: &str) -> Result<&Group, ApiError> {
         self.groups.get(name).ok_or_else(|| names::no_group(name))

@@ -153,14 +153,13 @@ impl CodeDeploy {
                 shown
             })
             .collect();
-        let arn = match &deployment.task_sets {
-            Some(sets) => sets.service_arn.clone(),
-            None => {
-                let plan = &deployment.plan;
-                let (cluster, service) = (short(&plan.cluster), short(&plan.service));
-                self.stack
-                    .arn("ecs", &format!("service/{cluster}/{service}"))
-            }
+        let arn = if let Some(sets) = &deployment.task_sets {
+            sets.service_arn.clone()
+        } else {
+            let plan = &deployment.plan;
+            let (cluster, service) = (short(&plan.cluster), short(&plan.service));
+            self.stack
+                .arn("ecs", &format!("service/{cluster}/{service}"))
         };
         json!({
             "deploymentTargetType": "ECSTarget",

@@ -149,7 +149,7 @@ impl Ecs {
             .map(|cluster| self.arn(&format!("cluster/{}", cluster.name)))
             .collect();
         let (arns, next) = page(arns, input.next_token.as_deref(), input.max_results, 100)?;
-        Ok(list_answer("clusterArns", arns, next))
+        Ok(list_answer("clusterArns", &arns, next))
     }
 
     fn show_cluster(&self, state: &State, name: &str, tags: bool) -> Answer {

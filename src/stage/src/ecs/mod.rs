@@ -1,6 +1,6 @@
 //! ECS on Fargate: clusters, task definitions, services with task sets, tasks.
 //!
-//! A service with the deployment controller CODE_DEPLOY is a set of *task sets*, of which one is
+//! A service with the deployment controller `CODE_DEPLOY` is a set of *task sets*, of which one is
 //! PRIMARY; CodeDeploy makes and removes them, and ECS does what it always does: it keeps each at
 //! its scale, restarts what dies, replaces what the load balancer finds unhealthy, and says when a
 //! task set is steady. So here too: [`scheduler`] looks at one service at a time and makes the
@@ -47,7 +47,7 @@ use crate::{
 };
 
 pub(crate) use self::state::{LoadBalancerBinding, ServiceKey, TaskSetStatus};
-pub(crate) use self::task_sets::{NewTaskSet, ServiceView, TaskSetView};
+pub(crate) use self::task_sets::{NewTaskSet, TaskSetView};
 
 /// What ECS is made of.
 pub(crate) struct Parts {
@@ -264,7 +264,7 @@ fn page<T>(
 }
 
 /// `{ "<name>": items, "nextToken": … }`
-fn list_answer(name: &str, items: Vec<String>, next: Option<String>) -> Value {
+fn list_answer(name: &str, items: &[String], next: Option<String>) -> Value {
     let mut answer = BTreeMap::from([(name, json!(items))]);
     if let Some(next) = next {
         answer.insert("nextToken", json!(next));

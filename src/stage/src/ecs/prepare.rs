@@ -140,8 +140,9 @@ fn container_spec(
         .filter(|list| !list.is_empty());
     spec.command = command.filter(|list| !list.is_empty());
     spec.env = env.into_iter().collect();
-    spec.user = definition.user.clone();
-    spec.working_directory = definition.working_directory.clone();
+    spec.user.clone_from(&definition.user);
+    spec.working_directory
+        .clone_from(&definition.working_directory);
     spec.readonly_root = definition.readonly_root_filesystem.unwrap_or(false);
     spec.memory = mebibytes.map(|mebibytes| u64::from(mebibytes) * 1024 * 1024);
     spec.reach.clone_from(&ecs.reach);

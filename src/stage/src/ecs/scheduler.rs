@@ -2,8 +2,8 @@
 //!
 //! One loop a service. Each turn looks at what the load balancer says of the targets, starts what
 //! is missing, stops what is too much or unhealthy, and judges stability: a task set is in
-//! STEADY_STATE when it runs as many tasks as it should, none is pending, and every target is
-//! healthy ("TaskSet", `stabilityStatus`). A target whose group no listener forwards to is not
+//! `STEADY_STATE` when it runs as many tasks as it should, none is pending, and every target is
+//! healthy ("`TaskSet`", `stabilityStatus`). A target whose group no listener forwards to is not
 //! checked by ELB and counts as healthy here too, as it does on AWS.
 //!
 //! Tasks that die before they were ever healthy are started again after growing pauses ("Amazon
@@ -21,7 +21,7 @@ use crate::elb::health::{Reason, TargetHealth, TargetState};
 /// The pause after the second failure in a row, virtual; it doubles with each further one.
 const BACK_OFF: Duration = Duration::from_secs(10);
 /// The longest pause, virtual ("Amazon ECS service throttle logic": 27 minutes).
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(27 * 60);
+const LONGEST_BACK_OFF: Duration = Duration::from_mins(27);
 /// The shortest pause, real: however fast the clock, a crash loop must not be a fork bomb.
 const SHORTEST_BACK_OFF: Duration = Duration::from_millis(250);
 /// Failures in a row after which the service says that it cannot start its tasks.
@@ -158,7 +158,7 @@ impl Ecs {
                  (reason {why}).",
                 service.key.service, binding.container_port, binding.target_group_arn
             );
-            service.say(now, message);
+            service.say(now, &message);
         }
     }
 
@@ -226,7 +226,7 @@ impl Ecs {
             }
         }
         for message in messages {
-            service.say(now, message);
+            service.say(now, &message);
         }
         launches
     }
@@ -261,7 +261,7 @@ impl Ecs {
             set.status != TaskSetStatus::Draining || state.tasks_of(&set.id).next().is_some()
         });
         for message in messages {
-            service.say(now, message);
+            service.say(now, &message);
         }
         let steady = service.status == ServiceStatus::Active
             && !service.task_sets.is_empty()
@@ -274,7 +274,7 @@ impl Ecs {
                 "(service {}) has reached a steady state.",
                 service.key.service
             );
-            service.say(now, message);
+            service.say(now, &message);
         }
         service.steady = steady;
         if service.status == ServiceStatus::Draining && service.task_sets.is_empty() {
@@ -310,7 +310,7 @@ impl Ecs {
                  the Troubleshooting section of the Amazon ECS Developer Guide.",
                 set.named(&service.key.service)
             );
-            service.say(now, message);
+            service.say(now, &message);
         }
     }
 }

@@ -245,7 +245,7 @@ impl Ecs {
             .collect();
         let size = Some(input.max_results.unwrap_or(10));
         let (arns, next) = page(arns, input.next_token.as_deref(), size, 100)?;
-        Ok(list_answer("serviceArns", arns, next))
+        Ok(list_answer("serviceArns", &arns, next))
     }
 
     pub(super) fn service_arn(&self, key: &ServiceKey) -> String {

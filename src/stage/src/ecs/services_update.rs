@@ -29,7 +29,7 @@ struct Delete {
     force: bool,
 }
 
-/// What `UpdateService` takes for this controller besides the two counts ("UpdateService").
+/// What `UpdateService` takes for this controller besides the two counts ("`UpdateService`").
 const ALLOWED: [&str; 5] = [
     "deploymentConfiguration",
     "placementConstraints",

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -67,7 +66,7 @@ pub(super) enum ServiceStatus {
     Inactive,
 }
 
-/// A service with the CODE_DEPLOY controller.
+/// A service with the `CODE_DEPLOY` controller.
 pub(super) struct Service {
     pub key: ServiceKey,
     pub status: ServiceStatus,
@@ -140,6 +139,7 @@ pub(super) struct Stop {
 }
 
 /// A task.
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 pub(super) struct Task {
     pub id: String,
     pub arn: String,
@@ -187,7 +187,6 @@ pub(super) struct TaskContainer {
     pub reason: Option<String>,
     pub cpu: u32,
     pub memory: Option<u32>,
-    pub log: PathBuf,
 }
 
 impl State {
@@ -250,7 +249,7 @@ impl Service {
     }
 
     /// Adds an event, newest first, in ECS's form.
-    pub fn say(&mut self, at: Timestamp, message: String) {
+    pub fn say(&mut self, at: Timestamp, message: &str) {
         tracing::info!(service = %self.key.service, "{message}");
         self.events.push_front(json!({
             "id": crate::wire::uuid(),

@@ -117,7 +117,6 @@ pub(super) fn start(ecs: &Ecs, state: &mut State, launch: Launch) {
             reason: None,
             cpu: container.cpu,
             memory: container.memory,
-            log: ecs.log_path(&launch, &container.name),
         })
         .collect();
     let task = Task {
@@ -437,7 +436,7 @@ impl Life {
         let mut state = self.ecs.state();
         if let Some(service) = state.services.get_mut(key) {
             let message = message(&format!("(service {}, taskSet {set})", key.service));
-            service.say(now, message);
+            service.say(now, &message);
         }
     }
 

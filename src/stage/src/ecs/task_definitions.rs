@@ -110,7 +110,7 @@ impl Ecs {
             arns.reverse();
         }
         let (arns, next) = page(arns, input.next_token.as_deref(), input.max_results, 100)?;
-        Ok(list_answer("taskDefinitionArns", arns, next))
+        Ok(list_answer("taskDefinitionArns", &arns, next))
     }
 
     pub(super) fn list_task_definition_families(&self, input: Value) -> Answer {
@@ -134,6 +134,6 @@ impl Ecs {
             input.max_results,
             100,
         )?;
-        Ok(list_answer("families", families, next))
+        Ok(list_answer("families", &families, next))
     }
 }

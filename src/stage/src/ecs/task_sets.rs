@@ -47,7 +47,6 @@ pub(crate) struct ServiceView {
 pub(crate) struct TaskSetView {
     pub id: String,
     pub status: TaskSetStatus,
-    pub external_id: Option<String>,
     pub load_balancer: LoadBalancerBinding,
     pub desired: u32,
     pub pending: u32,
@@ -80,7 +79,6 @@ impl Ecs {
                 TaskSetView {
                     id: set.id.clone(),
                     status: set.status,
-                    external_id: set.external_id.clone(),
                     load_balancer: set.load_balancer.clone(),
                     desired: set.computed_desired_count(service.desired_count),
                     pending,
@@ -96,7 +94,7 @@ impl Ecs {
         Some((key, view))
     }
 
-    /// CodeDeploy's CreateTaskSet: a task set beside the PRIMARY one, at full scale.
+    /// CodeDeploy's `CreateTaskSet`: a task set beside the PRIMARY one, at full scale.
     ///
     /// # Errors
     /// What ECS would answer: an unknown task definition or container, too many task sets.
@@ -175,7 +173,7 @@ impl Ecs {
         Ok(id)
     }
 
-    /// CodeDeploy's UpdateServicePrimaryTaskSet. `false`: there is no such task set.
+    /// CodeDeploy's `UpdateServicePrimaryTaskSet`. `false`: there is no such task set.
     pub fn make_primary(&self, key: &ServiceKey, id: &str) -> bool {
         let mut state = self.state();
         let now = self.clock.now();
@@ -201,7 +199,7 @@ impl Ecs {
         true
     }
 
-    /// CodeDeploy's DeleteTaskSet: scale 0 and DRAINING; gone when its tasks are.
+    /// CodeDeploy's `DeleteTaskSet`: scale 0 and DRAINING; gone when its tasks are.
     pub fn delete_task_set(&self, key: &ServiceKey, id: &str) {
         let mut state = self.state();
         let now = self.clock.now();

@@ -218,16 +218,12 @@ impl Ecs {
                 ));
             }
         }
+        let launch_type = input.launch_type.as_deref();
+        let fargate = launch_type.is_none_or(|one| one == "FARGATE");
         let mut tasks: Vec<&Task> = state
             .tasks
             .values()
-            .filter(|task| task.cluster == cluster && task.desired_status == desired)
-            .filter(|task| {
-                input
-                    .launch_type
-                    .as_deref()
-                    .is_none_or(|one| one == "FARGATE")
-            })
+            .filter(|task| task.cluster == cluster && task.desired_status == desired && fargate)
             .filter(|task| {
                 let family = &task.task_definition.definition.family;
                 input.family.as_ref().is_none_or(|wanted| wanted == family)
@@ -240,7 +236,7 @@ impl Ecs {
         tasks.sort_by_key(|task| (task.created_at, task.id.clone()));
         let arns = tasks.iter().map(|task| task.arn.clone()).collect();
         let (arns, next) = page(arns, input.next_token.as_deref(), input.max_results, 100)?;
-        Ok(list_answer("taskArns", arns, next))
+        Ok(list_answer("taskArns", &arns, next))
     }
 
     pub(super) fn stop_task(&self, input: Value) -> Answer {

@@ -1,9 +1,9 @@
 //! The server behind the port: accepts, routes, answers, and drains when the stage stops.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -47,27 +47,19 @@ pub(crate) struct Routes {
 /// The running server.
 #[derive(Debug)]
 pub(crate) struct Server {
-    address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
 impl Server {
     /// Serves `routes` on a bound listener.
-    pub fn start(listener: TcpListener, routes: Routes) -> std::io::Result<Self> {
-        let address = listener.local_addr()?;
+    pub fn start(listener: TcpListener, routes: Routes) -> Self {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(listener, Arc::new(routes), stopped));
-        Ok(Self {
-            address,
+        Self {
             stop: Some(stop),
             task,
-        })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        }
     }
 
     /// Takes no more connections, lets open requests end for a moment, and returns.
@@ -106,7 +98,7 @@ async fn serve(listener: TcpListener, routes: Arc<Routes>, mut stopped: oneshot:
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(60))
+            .header_read_timeout(Duration::from_mins(1))
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
@@ -221,7 +213,13 @@ async fn call_json(
             "Start of structure or map found where not expected.",
         ));
     }
-    service.call(operation, input).await.ok_or_else(unknown)?
+    // Nothing is known to panic on input. If something does, the client hears of it, and the stage
+    // goes on; a state that it held is looked at as it is.
+    std::panic::AssertUnwindSafe(service.call(operation, input))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Some(Err(ApiError::server(format!("{target} panicked")))))
+        .ok_or_else(unknown)?
 }
 
 /// A body held in memory.

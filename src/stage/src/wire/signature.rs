@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::ApiError;
 
 /// How far a request's time may be from now.
-const FRESHNESS: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+const FRESHNESS: std::time::Duration = std::time::Duration::from_mins(15);
 
 /// The only user of the stage, and the scope in which a signature is valid.
 #[derive(Debug, Clone)]

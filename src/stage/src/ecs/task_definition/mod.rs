@@ -270,7 +270,7 @@ pub(crate) struct TaskDefinition {
     pub tags: Vec<Tag>,
 }
 
-/// What a response may hold and a request must not ("RegisterTaskDefinition").
+/// What a response may hold and a request must not ("`RegisterTaskDefinition`").
 const RESPONSE_ONLY: [&str; 8] = [
     "taskDefinitionArn",
     "revision",

@@ -1,6 +1,6 @@
 //! What ECS refuses of a task definition for Fargate, in its words where they are known.
 //!
-//! Sources: "RegisterTaskDefinition" and "Amazon ECS task definition parameters for Fargate".
+//! Sources: "`RegisterTaskDefinition`" and "Amazon ECS task definition parameters for Fargate".
 
 use std::collections::BTreeSet;
 
@@ -230,6 +230,29 @@ impl ContainerDefinition {
                 format!("Container {name} must be at most 120 seconds on Fargate.")
             })?;
         }
+        self.check_ports()?;
+        self.check_environment()?;
+        if let Some(log) = &self.log_configuration {
+            ensure(
+                matches!(
+                    log.log_driver.as_str(),
+                    "awslogs" | "splunk" | "awsfirelens"
+                ),
+                || format!("Log driver {} is not supported by Fargate.", log.log_driver),
+            )?;
+        }
+        if let Some(consistency) = &self.version_consistency {
+            ensure(
+                matches!(consistency.as_str(), "enabled" | "disabled"),
+                || format!("Invalid value '{consistency}' for versionConsistency."),
+            )?;
+        }
+        self.health_check
+            .as_ref()
+            .map_or(Ok(()), |health_check| health_check.check(&self.name))
+    }
+
+    fn check_ports(&mut self) -> Check {
         for mapping in &mut self.port_mappings {
             if mapping.container_port_range.is_some() && mapping.container_port.is_none() {
                 continue;
@@ -256,6 +279,10 @@ impl ContainerDefinition {
                 format!("Invalid value '{}' for protocol.", mapping.protocol)
             })?;
         }
+        Ok(())
+    }
+
+    fn check_environment(&self) -> Check {
         ensure(self.environment_files.len() <= 10, || {
             "Too many environment files: at most 10.".into()
         })?;
@@ -296,24 +323,7 @@ impl ContainerDefinition {
                 },
             )?;
         }
-        if let Some(log) = &self.log_configuration {
-            ensure(
-                matches!(
-                    log.log_driver.as_str(),
-                    "awslogs" | "splunk" | "awsfirelens"
-                ),
-                || format!("Log driver {} is not supported by Fargate.", log.log_driver),
-            )?;
-        }
-        if let Some(consistency) = &self.version_consistency {
-            ensure(
-                matches!(consistency.as_str(), "enabled" | "disabled"),
-                || format!("Invalid value '{consistency}' for versionConsistency."),
-            )?;
-        }
-        self.health_check
-            .as_ref()
-            .map_or(Ok(()), |health_check| health_check.check(&self.name))
+        Ok(())
     }
 
     fn check_image(&self) -> Check {
