@@ -141,11 +141,6 @@ impl Group {
         Ok(())
     }
 
-    /// The directories, for programs that are told where to put a process.
-    pub fn dirs(&self) -> &[PathBuf] {
-        &self.dirs
-    }
-
     /// Whether a process in the group was killed because the memory limit was reached.
     pub fn out_of_memory(&self) -> bool {
         let file = match self.version {
@@ -179,6 +174,92 @@ impl Drop for Group {
     }
 }
 
+/// A name for the groups that another program (`runc`) makes for this stage, below which it makes
+/// them; removed when dropped.
+#[derive(Debug)]
+pub struct Named {
+    /// Our own group in each hierarchy.
+    places: Vec<PathBuf>,
+    name: String,
+}
+
+impl Named {
+    /// Removes what dead stages have left under their names.
+    pub fn new() -> Self {
+        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        let places = hierarchies(&read("/proc/self/mounts"), &read("/proc/self/cgroup"));
+        for place in &places {
+            sweep(place);
+        }
+        Self {
+            places,
+            name: format!("{PREFIX}{}", ProcessId::own()),
+        }
+    }
+
+    /// A path for a group, relative to our own.
+    pub fn path(&self, id: &str) -> String {
+        format!("{}/{id}", self.name)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        for place in &self.places {
+            let dir = place.join(&self.name);
+            if dir.is_dir() {
+                remove_groups(&dir);
+            }
+        }
+    }
+}
+
+/// Our own group in every hierarchy of either version.
+fn hierarchies(mounts: &str, own: &str) -> Vec<PathBuf> {
+    let own_path = |options: &[&str]| {
+        own.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let controllers = fields.next()?;
+            let path = fields.next()?;
+            let named = controllers.split(',').all(|c| options.contains(&c));
+            (named && !controllers.is_empty()).then_some(path)
+        })
+    };
+    let unified = own.lines().find_map(|line| line.strip_prefix("0::"));
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [_, point, kind, options, ..] = fields.as_slice() else {
+                return None;
+            };
+            let options: Vec<&str> = options.split(',').collect();
+            let path = match *kind {
+                "cgroup" => own_path(&options)?,
+                "cgroup2" => unified?,
+                _ => return None,
+            };
+            Some(within(Path::new(point), path))
+        })
+        .collect()
+}
+
+/// A path that is not there means that we see only a part of the tree: its top is ours.
+fn within(mount: &Path, path: &str) -> PathBuf {
+    let dir = mount.join(path.trim_start_matches('/'));
+    if dir.is_dir() { dir } else { mount.to_owned() }
+}
+
+/// Removes a group and those below it; groups with processes stay.
+fn remove_groups(dir: &Path) {
+    for group in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if group.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&group.path());
+        }
+    }
+    let _ = fs::remove_dir(dir);
+}
+
 /// Removes the groups of stages that are gone. Only empty groups can be removed.
 fn sweep(place: &Path) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
@@ -188,12 +269,7 @@ fn sweep(place: &Path) {
             .and_then(|name| name.strip_prefix(PREFIX))
             .and_then(|owner| owner.parse::<ProcessId>().ok());
         if owner.is_some_and(|owner| !owner.is_alive()) {
-            for group in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
-                if group.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    let _ = fs::remove_dir(group.path());
-                }
-            }
-            let _ = fs::remove_dir(entry.path());
+            remove_groups(&entry.path());
         }
     }
 }
@@ -224,11 +300,6 @@ fn candidates(mounts: &str, own: &str) -> Vec<Places> {
             let has = option.is_empty() || options.split(',').any(|o| o == option);
             (*filesystem == kind && has).then(|| PathBuf::from(point))
         })
-    };
-    // A path that is not there means that we see only a part of the tree: its top is ours.
-    let within = |mount: &Path, path: &str| {
-        let dir = mount.join(path.trim_start_matches('/'));
-        if dir.is_dir() { dir } else { mount.to_owned() }
     };
     let mut found = Vec::new();
     if let (Some(memory), Some(pids)) = (mounted("cgroup", "memory"), mounted("cgroup", "pids")) {
@@ -289,6 +360,29 @@ mod tests {
         let dirs: Vec<_> = found.iter().flat_map(|p| p.dirs.clone()).collect();
         let beside = top.path().join("user.slice/app.slice");
         assert_eq!(dirs, [beside, top.path().to_owned()]);
+    }
+
+    #[test]
+    fn every_hierarchy_has_its_own_path() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = |path: &str| {
+            let dir = top.path().join(path);
+            fs::create_dir_all(&dir).unwrap();
+            dir
+        };
+        let (cpu, named, two) = (dir("cpu/a"), dir("systemd/b"), dir("unified/c"));
+        let point = |name: &str| top.path().join(name).display().to_string();
+        let mounts = format!(
+            "cgroup {} cgroup rw,cpu,cpuacct 0 0\n\
+             cgroup {} cgroup rw,name=systemd 0 0\n\
+             cgroup2 {} cgroup2 rw 0 0\n\
+             tmpfs /tmp tmpfs rw 0 0\n",
+            point("cpu"),
+            point("systemd"),
+            point("unified")
+        );
+        let own = "2:cpu,cpuacct:/a\n1:name=systemd:/b\n0::/c\n";
+        assert_eq!(hierarchies(&mounts, own), [cpu, named, two]);
     }
 
     #[test]

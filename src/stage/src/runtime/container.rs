@@ -2,22 +2,33 @@
 
 use std::{
     fmt,
+    fs::File,
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use rustix::process::Signal;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, unix::pipe},
+    sync::watch,
+    task::JoinSet,
+};
 
 use super::{
-    Dial, Exit,
+    ContainerSpec, Dial, Exit, Runtime,
     cgroup::Group,
     dial::{self, NamespaceDial, Sockets},
-    log::Tail,
-    spawn::{Child, signal_pidfd},
+    log::{self, Tail},
+    remove_tree,
+    spawn::{Child, Handout, signal_pidfd},
 };
 
 /// A started container. Clones are handles of the same one.
@@ -35,6 +46,8 @@ pub(super) struct Inner {
     pub pidfd: OwnedFd,
     pub exit: watch::Receiver<Option<Exit>>,
     pub stop_signal: Signal,
+    /// Whether the stage has sent SIGKILL.
+    pub killed: AtomicBool,
     pub network: Network,
     pub log: PathBuf,
     pub tail: Tail,
@@ -109,6 +122,7 @@ impl Container {
 
     /// Sends SIGKILL. Does not wait.
     pub fn kill(&self) {
+        self.inner.killed.store(true, Ordering::Relaxed);
         signal_pidfd(&self.inner.pidfd, Signal::KILL);
     }
 
@@ -134,20 +148,131 @@ impl Container {
     }
 }
 
-/// What ends together with a container.
-pub(super) struct Supervised {
-    /// Its first process.
+/// A process that runs a task's program, and what belongs to it.
+pub(super) struct Parts {
+    pub id: String,
+    pub spec: ContainerSpec,
+    /// Its first process, or the program that stands for it.
     pub child: Child,
+    /// The container's first process, where that is not `child`.
+    pub first: Option<(Pid, OwnedFd)>,
     /// The process that hands out its sockets.
-    pub handout: Option<Child>,
-    /// Copies its output; ends by itself.
-    pub pump: tokio::task::JoinHandle<()>,
-    /// Services that it may reach.
-    pub reach: Vec<(TcpListener, SocketAddr)>,
-    /// Its limits.
+    pub handout: Option<Handout>,
+    /// Sockets that listen inside, in the order of the specification's `reach`.
+    pub listeners: Vec<std::net::TcpListener>,
     pub group: Option<Group>,
+    /// The end of the pipe from its output.
+    pub output: OwnedFd,
+    pub log: File,
+    pub address: Ipv4Addr,
+    /// Whether the address is one of this machine's.
+    pub shared: bool,
+    pub stop_signal: Signal,
+    /// Removed when it has ended.
+    pub scratch: Option<TempDir>,
+}
+
+impl Runtime {
+    /// Makes a container of its parts, and looks after it until it has ended.
+    pub(super) fn look_after(&self, parts: Parts) -> io::Result<Container> {
+        let tail = Tail::default();
+        let output = pipe::Receiver::from_owned_fd(parts.output)?;
+        let timestamps = parts.spec.log_timestamps;
+        let pump = tokio::spawn(log::pump(output, parts.log, timestamps, tail.clone()));
+        let (handout, sockets) = match parts.handout {
+            Some(handout) => (
+                Some(handout.child),
+                Some(Arc::new(Sockets::new(handout.control)?)),
+            ),
+            None => (None, None),
+        };
+        let address = parts.address;
+        let network = match &sockets {
+            Some(sockets) if !parts.shared => Network::Own {
+                address,
+                sockets: Arc::clone(sockets),
+            },
+            _ => Network::Shared { address },
+        };
+        let listeners = parts.listeners.into_iter().map(TcpListener::from_std);
+        let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+        let (exit, exited) = watch::channel(None);
+        let foreign = parts.first.is_some();
+        let (pid, pidfd) = match parts.first {
+            Some(first) => first,
+            None => (parts.child.pid(), parts.child.pidfd()?),
+        };
+        let container = Container {
+            inner: Arc::new(Inner {
+                id: parts.id.clone(),
+                pid: pid.as_raw_nonzero().get().cast_unsigned(),
+                pidfd: pidfd.try_clone()?,
+                exit: exited,
+                stop_signal: parts.stop_signal,
+                killed: AtomicBool::new(false),
+                network,
+                log: parts.spec.log,
+                tail,
+            }),
+        };
+        let supervised = Supervised {
+            container: container.clone(),
+            child: parts.child,
+            foreign,
+            _first: EndWith(pidfd.try_clone()?),
+            shared: parts.shared,
+            limited: parts.spec.memory.is_some(),
+            handout,
+            _sockets: sockets,
+            pump,
+            reach: listeners.into_iter().zip(parts.spec.reach).collect(),
+            group: parts.group,
+            exit,
+            scratch: parts.scratch,
+        };
+        self.containers()
+            .insert(parts.id.clone(), container.clone());
+        let runtime = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            supervised.run().await;
+            if let Some(inner) = runtime.upgrade() {
+                Self { inner }.containers().remove(&parts.id);
+            }
+        });
+        Ok(container)
+    }
+}
+
+/// What ends together with a container.
+struct Supervised {
+    container: Container,
+    child: Child,
+    /// `child` is a program that stands for the container: its exit code is the container's.
+    foreign: bool,
+    /// Whatever ends the care for a container, it does not go on alone.
+    _first: EndWith,
+    shared: bool,
+    limited: bool,
+    handout: Option<Child>,
+    /// Its end is the end of the connection to `handout`.
+    _sockets: Option<Arc<Sockets>>,
+    /// Copies the output; ends by itself.
+    pump: tokio::task::JoinHandle<()>,
+    /// Services that it may reach.
+    reach: Vec<(TcpListener, SocketAddr)>,
+    group: Option<Group>,
     /// Tells the handles.
-    pub exit: watch::Sender<Option<Exit>>,
+    exit: watch::Sender<Option<Exit>>,
+    scratch: Option<TempDir>,
+}
+
+/// Kills a process when it is dropped.
+struct EndWith(OwnedFd);
+
+impl Drop for EndWith {
+    fn drop(&mut self) {
+        signal_pidfd(&self.0, Signal::KILL);
+    }
 }
 
 /// Processes that a task has left behind may hold its output open where nothing isolates them.
@@ -155,10 +280,16 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Supervised {
     /// Waits for the end of a container and cleans up behind it.
-    pub async fn run(self) {
+    async fn run(self) {
         let mut forwards = JoinSet::new();
         for (listener, service) in self.reach {
             forwards.spawn(dial::forward(listener, service));
+        }
+        let pid = self.child.pid();
+        if self.shared && !self.foreign && self.child.ended().await.is_ok() {
+            // No namespace takes its children along. Before it is waited for, the number of its
+            // group can mean no other.
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         }
         let mut exit = match self.child.wait().await {
             Ok(exit) => exit,
@@ -173,13 +304,23 @@ impl Supervised {
             let _ = handout.wait().await;
         }
         let _ = tokio::time::timeout(LAST_WORDS, self.pump).await;
-        if let Some(group) = &self.group {
-            exit.out_of_memory = exit.signal.is_some() && group.out_of_memory();
+        let killed = exit.exit_code() == 128 + 9;
+        if self.foreign {
+            // Its control groups are gone when it has ended. Nobody else sends SIGKILL.
+            let by_us = self.container.inner.killed.load(Ordering::Relaxed);
+            exit.out_of_memory = killed && self.limited && !by_us;
+        } else if let Some(group) = &self.group {
+            exit.out_of_memory = killed && group.out_of_memory();
         }
         let _ = self.exit.send(Some(exit));
-        if let Some(group) = self.group {
-            // It may have to wait a moment.
-            let _ = tokio::task::spawn_blocking(move || drop(group)).await;
-        }
+        let (group, scratch) = (self.group, self.scratch);
+        // That may have to wait a moment.
+        let _ = tokio::task::spawn_blocking(move || {
+            drop(group);
+            if let Some(scratch) = scratch {
+                let _ = remove_tree(&scratch.keep());
+            }
+        })
+        .await;
     }
 }

@@ -45,7 +45,11 @@ impl Sockets {
     async fn socket(&self) -> io::Result<OwnedFd> {
         let mut state = self.state.lock().await;
         if !state.owed {
-            let sent = rustix::net::send(state.control.get_ref(), b"?", SendFlags::NOSIGNAL);
+            let sent = rustix::net::send(
+                state.control.get_ref(),
+                &[spawn::handout::SOCKET],
+                SendFlags::NOSIGNAL,
+            );
             sent.map_err(|_| ended())?;
             state.owed = true;
         }

@@ -114,6 +114,11 @@ impl IdMap {
     }
 }
 
+/// Whether the stage runs as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// By how much users of a task are shifted on this machine: `None` if this is not root, or if the
 /// range is not there because this is already a container with a smaller one.
 pub fn shift() -> Option<u32> {
@@ -126,8 +131,19 @@ pub fn shift() -> Option<u32> {
             first <= u64::from(BASE) && u64::from(BASE + COUNT) <= first + count
         })
     };
-    let root = rustix::process::geteuid().is_root();
-    (root && covered("/proc/self/uid_map") && covered("/proc/self/gid_map")).then_some(BASE)
+    (is_root() && covered("/proc/self/uid_map") && covered("/proc/self/gid_map")).then_some(BASE)
+}
+
+/// Who a task is on this machine if nothing isolates it: somebody who owns nothing. `None`: as the
+/// stage, which is no more than an ordinary user itself.
+pub fn outside(identity: &Identity) -> Option<(u32, u32)> {
+    let shifted = |base: u32| {
+        (
+            base + (identity.uid & 0xFFFF),
+            base + (identity.gid & 0xFFFF),
+        )
+    };
+    is_root().then(|| shift().map_or((NOBODY, NOBODY), shifted))
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {

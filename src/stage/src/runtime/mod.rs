@@ -36,10 +36,12 @@
 mod cgroup;
 mod container;
 mod dial;
-pub mod ids;
+mod explain;
+mod ids;
 mod image;
 mod log;
 mod prepare;
+mod runc;
 mod sandbox;
 pub(crate) mod spawn;
 mod spec;
@@ -63,7 +65,7 @@ pub use image::{Image, ImageConfig, ImageError, ImageStore, remove_tree};
 pub use spec::{ContainerSpec, Env};
 
 use crate::leftovers::Claim;
-use cgroup::Groups;
+use cgroup::{Groups, Named};
 use spawn::Spawner;
 
 /// Opens connections to one port of one task.
@@ -233,9 +235,12 @@ pub struct Runtime {
 #[derive(Debug)]
 struct Inner {
     isolation: Isolation,
+    dir: PathBuf,
     claim: Option<Claim>,
     /// Why there are no control groups is in `isolation`.
     groups: Option<Groups>,
+    /// Where `runc` makes its own.
+    runc_groups: Option<Named>,
     containers: Mutex<HashMap<String, Container>>,
     count: AtomicU32,
     // Dropped last: its end kills what is left.
@@ -258,9 +263,12 @@ impl Runtime {
         let mut because = Vec::new();
         let kind = choose(&options, &spawner, &mut because)?;
         let (groups, limits) = match groups {
+            // It makes its own.
+            Ok(_) if kind == Kind::Runc => (None, Ok(())),
             Ok(groups) => (Some(groups), Ok(())),
             Err(problem) => (None, Err(problem)),
         };
+        let dir = std::fs::canonicalize(&options.dir).unwrap_or(options.dir);
         Ok(Self {
             inner: Arc::new(Inner {
                 isolation: Isolation {
@@ -268,8 +276,10 @@ impl Runtime {
                     because,
                     limits,
                 },
+                dir,
                 claim: options.claim,
                 groups,
+                runc_groups: (kind == Kind::Runc && ids::is_root()).then(Named::new),
                 containers: Mutex::default(),
                 count: AtomicU32::new(0),
                 spawner: Arc::new(spawner),
@@ -288,7 +298,12 @@ impl Runtime {
     /// [`RuntimeError::CannotStart`] names what is missing in the image or on the machine.
     pub async fn start(&self, spec: ContainerSpec) -> Result<Container, RuntimeError> {
         let number = self.inner.count.fetch_add(1, Ordering::Relaxed);
-        let container = self.start_sandbox(spec, number).await?;
+        let id = format!("{}-{number}", spec.name);
+        let container = match self.inner.isolation.kind {
+            Kind::Sandbox | Kind::Auto => self.start_sandbox(spec, id, number).await,
+            Kind::Runc => self.start_runc(spec, id, number).await,
+            Kind::Process => self.start_process(spec, id).await,
+        }?;
         if let Some(claim) = &self.inner.claim {
             claim.started(container.pid());
         }
@@ -314,23 +329,40 @@ impl Runtime {
     }
 }
 
+/// The kind that is used, and whether it can limit tasks. What did not work goes to `because`.
 fn choose(
     options: &RuntimeOptions,
     spawner: &Spawner,
     because: &mut Vec<String>,
 ) -> Result<Kind, RuntimeError> {
-    let works = sandbox::probe(spawner, &options.dir);
-    match (options.kind, works) {
-        (Kind::Auto | Kind::Sandbox, Ok(())) => Ok(Kind::Sandbox),
-        (kind, Err(problem)) => {
-            because.push(problem.clone());
-            Err(RuntimeError::Unavailable { kind, problem })
+    let wanted = |kind| options.kind == kind || options.kind == Kind::Auto;
+    if wanted(Kind::Sandbox) {
+        match sandbox::probe(spawner, &options.dir) {
+            Ok(()) => return Ok(Kind::Sandbox),
+            Err(problem) => because.push(problem),
         }
-        (kind, Ok(())) => Err(RuntimeError::Unavailable {
-            kind,
-            problem: "it has not landed yet".into(),
-        }),
     }
+    if wanted(Kind::Runc) {
+        match runc::probe() {
+            Ok(version) => {
+                if options.kind == Kind::Runc {
+                    because.push(format!("{version}, as asked for"));
+                }
+                return Ok(Kind::Runc);
+            }
+            Err(problem) => because.push(problem),
+        }
+    }
+    if wanted(Kind::Process) {
+        if options.kind == Kind::Process {
+            because.push("as asked for".into());
+        }
+        return Ok(Kind::Process);
+    }
+    Err(RuntimeError::Unavailable {
+        kind: options.kind,
+        problem: because.join("; "),
+    })
 }
 
 fn host_name(id: &str) -> String {

@@ -474,7 +474,7 @@ fn devices(old: &OwnedFd) -> Result<(), Errno> {
 
 /// Lets every user listen on ports below 1024, as Docker and containerd do; a kernel without that
 /// setting loses nothing else.
-fn unprivileged_ports() {
+pub fn unprivileged_ports() {
     let path = c"/proc/sys/net/ipv4/ip_unprivileged_port_start";
     if let Ok(file) = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
         let _ = rustix::io::write(&file, b"0");

@@ -10,13 +10,17 @@
 //! not in the task's process namespace: the task can neither see it nor signal it.
 
 use std::{
+    mem::MaybeUninit,
     net::{Ipv4Addr, SocketAddr},
-    os::fd::{AsFd, OwnedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use rustix::{
     io::Errno,
-    net::{AddressFamily, RecvFlags, SocketFlags, SocketType},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags,
+        SocketFlags, SocketType,
+    },
     process::{Gid, Signal, Uid},
     thread::{CapabilitySet, CapabilitySets, ThreadNameSpaceType},
 };
@@ -46,7 +50,17 @@ pub enum Namespace {
         /// Addresses to listen on for the stage.
         reach: Vec<SocketAddr>,
     },
+    /// None: this process is there only to outlive the stage by a moment.
+    Host,
 }
+
+/// A message: the network is up.
+pub const READY: u8 = b'R';
+/// A message to the process: hand out a socket.
+pub const SOCKET: u8 = b'?';
+/// A message to the process: when the stage has ended, kill the process that comes with it. `runc`'s
+/// tasks are not children of the stage, so that the kernel does not do that by itself.
+pub const KILL_AT_END: u8 = b'K';
 
 /// The whole life of the process.
 pub fn run(plan: &Plan) -> ! {
@@ -70,38 +84,68 @@ fn serve(plan: &Plan) -> Result<(), Errno> {
             }
         }
         Namespace::New { address, reach } => {
-            // The stage maps users first.
+            // The stage says when.
             if rustix::net::recv(control, &mut byte, RecvFlags::empty())?.0 == 0 {
                 return Ok(());
             }
-            if let Some((uid, gid)) = plan.enter_as {
-                child::enter_as(uid, gid)?;
-            }
             child::network_up(*address)?;
+            child::unprivileged_ports();
             for address in reach {
                 child::offer(*address, control)?;
             }
+            rustix::net::send(control, &[READY], SendFlags::NOSIGNAL)?;
+        }
+        Namespace::Host => {}
+    }
+    if matches!(plan.namespace, Namespace::Of(_)) {
+        // The others need theirs to kill a process of another user, and must outlive the stage.
+        let none = CapabilitySet::empty();
+        rustix::thread::set_capabilities(
+            None,
+            CapabilitySets {
+                effective: none,
+                permitted: none,
+                inheritable: none,
+            },
+        )?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    }
+    rustix::thread::set_no_new_privs(true)?;
+    let mut ward = None;
+    loop {
+        let (length, kind, fd) = receive(control)?;
+        match (length, kind, fd) {
+            (0, ..) => break,
+            (_, KILL_AT_END, Some(pidfd)) => ward = Some(pidfd),
+            _ => {
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                let stream = SocketType::STREAM;
+                let socket = rustix::net::socket_with(AddressFamily::INET, stream, flags, None)?;
+                child::send_socket(control, b'S', socket.as_fd())?;
+            }
         }
     }
-    let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
-        },
-    )?;
-    rustix::thread::set_no_new_privs(true)?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if let Some(ward) = ward {
+        rustix::process::pidfd_send_signal(ward, Signal::KILL)?;
+    }
+    Ok(())
+}
+
+/// Receives a message: its length, its first byte, and the descriptor that came with it.
+fn receive(control: BorrowedFd<'_>) -> Result<(usize, u8, Option<OwnedFd>), Errno> {
+    let mut byte = [0_u8; 1];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     loop {
-        match rustix::net::recv(control, &mut byte, RecvFlags::empty()) {
-            Ok((0, _)) => return Ok(()),
-            Ok(_) => {
-                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-                let socket =
-                    rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-                child::send_socket(control, b'S', socket.as_fd())?;
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut data = [rustix::io::IoSliceMut::new(&mut byte)];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        match rustix::net::recvmsg(control, &mut data, &mut ancillary, flags) {
+            Ok(received) => {
+                let fd = ancillary.drain().find_map(|message| match message {
+                    RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+                    _ => None,
+                });
+                return Ok((received.bytes, byte[0], fd));
             }
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),

@@ -14,13 +14,14 @@ use std::{
     ffi::c_int,
     io,
     mem::MaybeUninit,
-    net::TcpListener,
-    os::fd::{AsFd, OwnedFd},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
     sync::mpsc,
     time::Duration,
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec},
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags,
@@ -32,13 +33,12 @@ use rustix::{
 use super::{Exit, ids::IdMap};
 use child::Step;
 
-/// A child process that has not been waited for yet.
-///
-/// Dropping it leaves the process alone; only the runtime's end kills what is left.
+/// A child process that has not been waited for yet; dropping it kills it.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
+    waited_for: bool,
 }
 
 impl Child {
@@ -48,7 +48,11 @@ impl Child {
         let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
         // Not waited for yet, so the number is still that of this process.
         let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-        Ok(Self { pid, pidfd })
+        Ok(Self {
+            pid,
+            pidfd,
+            waited_for: false,
+        })
     }
 
     /// Its id in the stage's namespace.
@@ -67,22 +71,41 @@ impl Child {
     }
 
     /// Waits for its end, at once when it ends.
-    pub async fn wait(self) -> io::Result<Exit> {
-        let pidfd = sys::watch(self.pidfd)?;
-        loop {
-            let mut ready = pidfd.readable().await?;
-            if let Some(exit) = reap(ready.get_inner(), WaitIdOptions::NOHANG)? {
-                return Ok(exit);
-            }
-            ready.clear_ready();
-        }
+    pub async fn wait(mut self) -> io::Result<Exit> {
+        self.ended().await?;
+        let exit = reap(&self.pidfd, WaitIdOptions::empty())?;
+        self.waited_for = true;
+        exit.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Kills it and waits, blocking, until it is gone.
-    pub fn kill_and_reap(self) {
-        self.signal(Signal::KILL);
-        let _ = reap(&self.pidfd, WaitIdOptions::empty());
+    /// Waits for its end, without taking notice of it: until [`Child::wait`], its id stays its own.
+    pub async fn ended(&self) -> io::Result<()> {
+        let pidfd = sys::watch(self.pidfd.try_clone()?)?;
+        pidfd.readable().await?.retain_ready();
+        Ok(())
     }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.waited_for {
+            self.signal(Signal::KILL);
+            // The kernel needs a few milliseconds to take a process apart.
+            if is_readable(&self.pidfd, Duration::from_secs(1)) {
+                let _ = reap(&self.pidfd, WaitIdOptions::NOHANG);
+            }
+        }
+    }
+}
+
+/// Waits, blocking, until a descriptor is readable, and a pidfd is when its process has ended.
+pub fn is_readable(fd: &OwnedFd, limit: Duration) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    let limit = Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(limit.subsec_nanos()),
+    };
+    matches!(rustix::event::poll(&mut fds, Some(&limit)), Ok(n) if n > 0)
 }
 
 /// Sends a signal to the process that `pidfd` refers to; nothing happens if it has ended.
@@ -215,44 +238,48 @@ pub fn launch(
         None => 0,
     };
     let isolated = plan.sandbox.is_some();
-    let cloned = clone(spawner, namespaces, Some(root), Made::Task(Box::new(plan)))
+    let child = clone(spawner, namespaces, Some(root), Made::Task(Box::new(plan)))
         .map_err(|error| LaunchError::Stage("make a process in new namespaces", error))?;
-    let child = cloned;
-    let started = (|| {
-        let pid = child.pid();
-        confine(pid).map_err(|error| LaunchError::Stage("limit the process", error))?;
-        if let Some(ids) = ids {
-            ids.write(pid)
-                .map_err(|error| LaunchError::Stage("map users", error))?;
-        }
-        let enter_as = ids.and_then(IdMap::enter_as);
-        let handout = if isolated {
-            let made = hand_out(spawner, &child, enter_as);
-            Some(made.map_err(|error| LaunchError::Stage("make a process for sockets", error))?)
-        } else {
-            None
-        };
-        match converse(gate) {
-            Ok(listeners) => Ok((handout, listeners)),
-            Err(error) => {
-                if let Some(handout) = handout {
-                    handout.child.kill_and_reap();
-                }
-                Err(error)
-            }
-        }
-    })();
-    match started {
-        Ok((handout, listeners)) => Ok(Launched {
-            child,
-            handout,
-            listeners,
-        }),
-        Err(error) => {
-            child.kill_and_reap();
-            Err(error)
-        }
+    // From here on, whatever fails drops the child, which ends it.
+    let pid = child.pid();
+    confine(pid).map_err(|error| LaunchError::Stage("limit the process", error))?;
+    if let Some(ids) = ids {
+        ids.write(pid)
+            .map_err(|error| LaunchError::Stage("map users", error))?;
     }
+    let handout = if isolated {
+        let namespace = child.pidfd().map(handout::Namespace::Of);
+        let enter_as = ids.and_then(IdMap::enter_as);
+        let made = namespace.and_then(|namespace| hand_out(spawner, 0, namespace, enter_as));
+        Some(made.map_err(|error| LaunchError::Stage("make a process for sockets", error))?)
+    } else {
+        None
+    };
+    let listeners = converse(gate)?;
+    Ok(Launched {
+        child,
+        handout,
+        listeners,
+    })
+}
+
+/// Makes a network namespace of its own for a task that another program starts, and the process
+/// that hands out its sockets. Only root can: the namespace is not in a user namespace.
+pub fn new_network(
+    spawner: &Spawner,
+    address: Ipv4Addr,
+    reach: Vec<SocketAddr>,
+) -> Result<(Handout, Vec<TcpListener>), LaunchError> {
+    let namespace = handout::Namespace::New { address, reach };
+    let handout = hand_out(spawner, sys::NETWORK_NAMESPACE, namespace, None)
+        .map_err(|error| LaunchError::Stage("make a network namespace", error))?;
+    let listeners = converse(&handout.control)?;
+    Ok((handout, listeners))
+}
+
+/// Makes a process that kills another, which it is told, as soon as the stage has ended.
+pub fn watchdog(spawner: &Spawner) -> io::Result<Handout> {
+    hand_out(spawner, 0, handout::Namespace::Host, None)
 }
 
 enum Made {
@@ -285,22 +312,29 @@ fn clone(
     Ok(Child {
         pid: cloned.pid,
         pidfd: cloned.pidfd,
+        waited_for: false,
     })
 }
 
-fn hand_out(spawner: &Spawner, task: &Child, enter_as: Option<(Uid, Gid)>) -> io::Result<Handout> {
-    use std::os::fd::AsRawFd;
+fn hand_out(
+    spawner: &Spawner,
+    namespaces: c_int,
+    namespace: handout::Namespace,
+    enter_as: Option<(Uid, Gid)>,
+) -> io::Result<Handout> {
     let (control, other) = socket_pair()?;
-    let pidfd = task.pidfd()?;
-    let mut keep = vec![other.as_raw_fd(), pidfd.as_raw_fd()];
+    let mut keep = vec![other.as_raw_fd()];
+    if let handout::Namespace::Of(pidfd) = &namespace {
+        keep.push(pidfd.as_raw_fd());
+    }
     keep.sort_unstable();
     let plan = handout::Plan {
         control: other,
         keep,
-        namespace: handout::Namespace::Of(pidfd),
+        namespace,
         enter_as,
     };
-    let child = clone(spawner, 0, None, Made::Handout(plan))?;
+    let child = clone(spawner, namespaces, None, Made::Handout(plan))?;
     Ok(Handout { child, control })
 }
 
@@ -322,7 +356,7 @@ fn converse(gate: &OwnedFd) -> Result<Vec<TcpListener>, LaunchError> {
         let (message, socket) = receive(gate, RecvFlags::empty()).map_err(stage)?;
         match (message.as_slice(), socket) {
             // `execve` has closed the gate. Or the process has died, which its exit will tell.
-            ([], _) => return Ok(listeners),
+            ([] | [handout::READY], _) => return Ok(listeners),
             ([child::LISTENER], Some(socket)) => listeners.push(TcpListener::from(socket)),
             ([child::FAILED, step, a, b, c, d], _) => {
                 let errno = Errno::from_raw_os_error(i32::from_ne_bytes([*a, *b, *c, *d]));

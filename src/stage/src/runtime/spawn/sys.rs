@@ -36,6 +36,9 @@ pub const ALL_NAMESPACES: c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWNET;
 
+/// The namespace of a task that another program starts.
+pub const NETWORK_NAMESPACE: c_int = libc::CLONE_NEWNET;
+
 /// What a new process does.
 ///
 /// These are the only two functions that ever run between `clone3` and `execve`; being named here

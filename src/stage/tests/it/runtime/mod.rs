@@ -3,6 +3,7 @@
 mod ends;
 mod files;
 mod images;
+mod kinds;
 mod network;
 mod safety;
 mod sandbox;
@@ -10,6 +11,7 @@ mod starts;
 
 use std::{
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::{
         Arc,
@@ -39,6 +41,8 @@ impl Bench {
 
     async fn of(kind: Kind) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        // A plain process of a root stage runs as somebody else, who must be able to pass.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let options = RuntimeOptions {
             kind,
             ..RuntimeOptions::new(dir.path().join("runtime"))
