@@ -163,7 +163,11 @@ fn listen(mut receiver: mpsc::UnboundedReceiver<Message>, mut reporters: Vec<Box
     loop {
         let next = runtime.block_on(async { tokio::time::timeout(TICK, receiver.recv()).await });
         match next {
-            Err(_) => reporters.iter_mut().for_each(|reporter| reporter.tick()),
+            Err(_) => {
+                for reporter in &mut reporters {
+                    reporter.tick();
+                }
+            }
             Ok(None) => break,
             Ok(Some(Message::Entry(entry))) => {
                 if seen.is_new(&entry.event) {
@@ -173,12 +177,16 @@ fn listen(mut receiver: mpsc::UnboundedReceiver<Message>, mut reporters: Vec<Box
                 }
             }
             Ok(Some(Message::Flush(done))) => {
-                reporters.iter_mut().for_each(|reporter| reporter.flush());
+                for reporter in &mut reporters {
+                    reporter.flush();
+                }
                 let _ = done.send(());
             }
         }
     }
-    reporters.iter_mut().for_each(|reporter| reporter.flush());
+    for reporter in &mut reporters {
+        reporter.flush();
+    }
 }
 
 /// A task's start and end can be seen twice: by the stage that ran it and by the watch that asked

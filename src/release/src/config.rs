@@ -97,9 +97,9 @@ impl Default for Stage {
             path: "/".to_owned(),
             before: Duration::from_secs(30),
             after: Duration::from_secs(20),
-            termination_wait: Duration::from_secs(300),
+            termination_wait: Duration::from_mins(5),
             desired_count: 1,
-            metric_delay: Duration::from_secs(60),
+            metric_delay: Duration::from_mins(1),
             alarms: Vec::new(),
         }
     }
@@ -108,6 +108,7 @@ impl Default for Stage {
 /// A CloudWatch alarm on one of the load balancer's metrics.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names are CloudWatch's")]
 pub struct Alarm {
     /// The alarm's name; with `per = "target-group"` the group's name is appended.
     pub name: String,
@@ -150,10 +151,10 @@ fn sum() -> Statistic {
     Statistic::Sum
 }
 fn minute() -> Duration {
-    Duration::from_secs(60)
+    Duration::from_mins(1)
 }
 fn ten_minutes() -> Duration {
-    Duration::from_secs(600)
+    Duration::from_mins(10)
 }
 fn one() -> u32 {
     1
@@ -364,30 +365,34 @@ impl Config {
             );
         }
         for (index, alarm) in stage.alarms.iter().enumerate() {
-            let key = |name: &str| format!("stage.alarms[{index}].{name}");
-            let period = alarm.period.as_secs();
-            if !([10, 20, 30].contains(&period) || (period > 0 && period.is_multiple_of(60))) {
-                return wrong(
-                    &key("period"),
-                    "CloudWatch knows periods of 10, 20, 30 and multiples of 60 seconds".to_owned(),
-                );
-            }
-            if alarm.evaluation_periods == 0 {
-                return wrong(&key("evaluation-periods"), "at least 1".to_owned());
-            }
-            if let Some(datapoints) = alarm.datapoints_to_alarm
-                && !(1..=alarm.evaluation_periods).contains(&datapoints)
-            {
-                return wrong(
-                    &key("datapoints-to-alarm"),
-                    format!(
-                        "{datapoints} is not between 1 and evaluation-periods ({})",
-                        alarm.evaluation_periods
-                    ),
-                );
+            if let Some((key, message)) = alarm.mistake() {
+                return wrong(&format!("stage.alarms[{index}].{key}"), message);
             }
         }
         Ok(())
+    }
+}
+
+impl Alarm {
+    /// The first key whose value cannot hold, and why (CloudWatch API reference, `PutMetricAlarm`).
+    fn mistake(&self) -> Option<(&'static str, String)> {
+        let period = self.period.as_secs();
+        if !([10, 20, 30].contains(&period) || (period > 0 && period.is_multiple_of(60))) {
+            let message = "CloudWatch knows periods of 10, 20, 30 and multiples of 60 seconds";
+            return Some(("period", message.to_owned()));
+        }
+        if self.evaluation_periods == 0 {
+            return Some(("evaluation-periods", "at least 1".to_owned()));
+        }
+        let datapoints = self.datapoints_to_alarm.unwrap_or(1);
+        if !(1..=self.evaluation_periods).contains(&datapoints) {
+            let message = format!(
+                "{datapoints} is not between 1 and evaluation-periods ({})",
+                self.evaluation_periods
+            );
+            return Some(("datapoints-to-alarm", message));
+        }
+        None
     }
 }
 

@@ -20,7 +20,7 @@ fn the_shipped_file_is_good() {
     let config = Config::parse(GOOD, Path::new("release.toml")).unwrap();
     assert_eq!(config.application.port, 8080);
     assert_eq!(config.stage.alarms.len(), 2);
-    assert_eq!(config.stage.termination_wait, Duration::from_secs(300));
+    assert_eq!(config.stage.termination_wait, Duration::from_mins(5));
     let (name, strategy) = config.strategy(None).unwrap();
     assert_eq!(name, "canary");
     assert_eq!(
@@ -148,8 +148,8 @@ fn an_unknown_strategy_lists_the_known() {
 #[test]
 fn lengths_of_time() {
     assert_eq!(parse_duration("90s"), Some(Duration::from_secs(90)));
-    assert_eq!(parse_duration("5m"), Some(Duration::from_secs(300)));
-    assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7200)));
+    assert_eq!(parse_duration("5m"), Some(Duration::from_mins(5)));
+    assert_eq!(parse_duration("2h"), Some(Duration::from_hours(2)));
     for wrong in [
         "",
         "5",

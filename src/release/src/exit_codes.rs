@@ -19,7 +19,7 @@ pub const TRAFFIC_UNKNOWN: u8 = 4;
 pub const REFUSED: u8 = 5;
 /// Gave up waiting: the deployment still runs.
 pub const STILL_RUNNING: u8 = 6;
-/// Stopped on request, by somebody who called StopDeployment.
+/// Stopped on request, by somebody who called `StopDeployment`.
 pub const STOPPED: u8 = 7;
 /// `plan --exit-code`: there are changes.
 pub const CHANGES: u8 = 10;

@@ -5,6 +5,11 @@
 //! is announced as typed events and nothing else; reporters ([`report`]) and the record
 //! ([`record`]) consume them. A verb is a file under [`verbs`].
 
+#![expect(
+    clippy::large_futures,
+    reason = "the SDKs' futures are large, and this program holds a handful of them, once"
+)]
+
 mod announce;
 mod aws;
 mod bundles;

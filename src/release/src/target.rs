@@ -17,6 +17,7 @@ use crate::nearest::did_you_mean;
 /// what surrounds them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names are AWS's")]
 pub struct Target {
     /// What people call it: `stage`, or the stack's name.
     pub name: String,
@@ -38,7 +39,7 @@ pub struct Target {
     pub application: String,
     /// CodeDeploy deployment group.
     pub deployment_group: String,
-    /// S3 bucket for AppSpecs, records and manifests.
+    /// S3 bucket for `AppSpecs`, records and manifests.
     pub bucket: String,
     /// Where images are pushed, `registry/repository` without a tag.
     pub repository: String,
@@ -81,6 +82,7 @@ impl StageInfo {
 /// What a task definition of this target refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names are AWS's")]
 pub struct Task {
     /// Family of the task definitions.
     pub family: String,

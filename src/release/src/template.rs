@@ -5,6 +5,7 @@
 //! escaped as JSON (in `.json.j2` and `.yaml.j2` alike, JSON being YAML), so `{{ image }}` stands
 //! without quotes around it. docs/templates.md lists the variables.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use minijinja::value::{Serde, ValueKind};
@@ -212,7 +213,7 @@ fn snippet(source: &str, line: usize) -> String {
     let width = last.to_string().len();
     (first..=last).fold(String::new(), |mut out, number| {
         let mark = if number == line { '>' } else { ' ' };
-        out.push_str(&format!("\n{mark} {number:width$} | {}", lines[number - 1]));
+        let _ = write!(out, "\n{mark} {number:width$} | {}", lines[number - 1]);
         out
     })
 }

@@ -17,7 +17,7 @@ pub struct CodeDeploy {
     target_id: String,
 }
 
-/// What CreateDeployment did.
+/// What `CreateDeployment` did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
     /// A deployment with this id.

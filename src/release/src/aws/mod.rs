@@ -113,8 +113,9 @@ where
             .raw_response()
             .map(|response| response.status().as_u16());
         let transient = match &error {
-            SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => true,
-            SdkError::ResponseError(_) => true,
+            SdkError::TimeoutError(_)
+            | SdkError::DispatchFailure(_)
+            | SdkError::ResponseError(_) => true,
             _ => {
                 status.is_some_and(|status| status >= 500)
                     || matches!(

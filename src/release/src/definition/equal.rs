@@ -60,7 +60,7 @@ fn size(value: Option<&str>) -> Option<String> {
     Some(value)
 }
 
-/// X86_64 and LINUX are the defaults.
+/// `X86_64` and LINUX are the defaults.
 fn platform(value: Option<&ecs::RuntimePlatform>) -> (ecs::CpuArchitecture, ecs::OsFamily) {
     let architecture = value.and_then(|value| value.cpu_architecture.clone());
     let family = value.and_then(|value| value.operating_system_family.clone());

@@ -20,7 +20,7 @@ pub enum DefinitionError {
         /// That line.
         text: String,
     },
-    /// A field that RegisterTaskDefinition does not have.
+    /// A field that `RegisterTaskDefinition` does not have.
     #[error("`{path}`: RegisterTaskDefinition has no such field{hint}")]
     Unknown {
         /// Path of the field.
@@ -28,7 +28,7 @@ pub enum DefinitionError {
         /// The nearest known field.
         hint: String,
     },
-    /// A field that a service fills in, copied from DescribeTaskDefinition.
+    /// A field that a service fills in, copied from `DescribeTaskDefinition`.
     #[error("`{path}` is an answer of ECS and cannot be sent; remove it")]
     ResponseOnly {
         /// Path of the field.

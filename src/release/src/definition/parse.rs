@@ -1,7 +1,7 @@
 //! From JSON to `RegisterTaskDefinitionInput`, for tasks on Fargate.
 //!
-//! Fields, ranges and required members are those of the ECS API reference (RegisterTaskDefinition,
-//! ContainerDefinition) and the developer guide's page on Fargate task definitions.
+//! Fields, ranges and required members are those of the ECS API reference (`RegisterTaskDefinition`,
+//! `ContainerDefinition`) and the developer guide's page on Fargate task definitions.
 
 use aws_sdk_ecs::error::BuildError;
 use aws_sdk_ecs::operation::register_task_definition::RegisterTaskDefinitionInput;
@@ -101,7 +101,7 @@ pub fn parse(rendered: &str) -> Read<RegisterTaskDefinitionInput> {
     Ok(input)
 }
 
-/// What RegisterTaskDefinition would refuse although every field is well formed.
+/// What `RegisterTaskDefinition` would refuse although every field is well formed.
 fn check(input: &RegisterTaskDefinitionInput) -> Read<()> {
     let missing = |path: &str| DefinitionError::Missing {
         path: path.to_owned(),

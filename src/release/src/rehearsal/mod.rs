@@ -119,7 +119,7 @@ impl Rehearsal {
         options.period = PERIOD;
         let traffic = Traffic::start(
             options,
-            self.stage.clock().clone(),
+            *self.stage.clock(),
             self.stage.events().clone(),
             Some(balancer.access_log(ACCESS_LOG)),
         );
@@ -175,9 +175,8 @@ async fn tell(
             Ok(entry) if relay == Relay::Everything || is_besides(&entry.event) => {
                 announcer.entry(entry);
             }
-            Ok(_) => {}
-            // Too slow for a burst: what was lost is lost, the rest goes on.
-            Err(RecvError::Lagged(_)) => {}
+            // Too slow for a burst (Lagged): what was lost is lost, the rest goes on.
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
     }

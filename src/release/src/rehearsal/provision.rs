@@ -21,7 +21,7 @@ use crate::steps::{Release, short};
 use crate::target::{Database, StageInfo, Target, Task, Urls};
 
 /// How long the baseline may take to become healthy, in real time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The stage's options.
 pub fn options(config: &Config, setting: &Setting) -> Options {

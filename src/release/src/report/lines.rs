@@ -3,6 +3,8 @@
 //! Not every event is worth a line: lifecycle events that only hooks would use pass in silence
 //! when nothing is hooked to them, and a healthy minute of traffic is no news. The record has them.
 
+use std::collections::BTreeMap;
+
 use rollout::alarm::State;
 use rollout::deployment::{ErrorInformation, StopReason};
 use rollout::event::{Entry, Event, RequestCounts};
@@ -145,30 +147,6 @@ fn words(story: &Story, event: &Event, palette: Palette) -> Option<Words> {
                 clock(story.elapsed(*until))
             ),
         ),
-        Event::HookInvoked {
-            lifecycle_event,
-            function,
-            ..
-        } => line(
-            Sign::Goes,
-            "hook",
-            format!("{lifecycle_event} calls {function}"),
-        ),
-        Event::HookAnswered {
-            lifecycle_event,
-            status,
-            ..
-        } => {
-            let sign = match status {
-                rollout::deployment::HookStatus::Succeeded => Sign::Done,
-                rollout::deployment::HookStatus::Failed => Sign::Bad,
-            };
-            line(
-                sign,
-                "hook",
-                format!("{lifecycle_event} answered {status:?}"),
-            )
-        }
         Event::RollbackStarted {
             rollback_deployment_id,
             reason,
@@ -206,6 +184,30 @@ fn words(story: &Story, event: &Event, palette: Palette) -> Option<Words> {
 fn around(story: &Story, event: &Event) -> Option<Words> {
     let line = |sign, label: &str, text: String| Some((sign, label.to_owned(), text));
     match event {
+        Event::HookInvoked {
+            lifecycle_event,
+            function,
+            ..
+        } => line(
+            Sign::Goes,
+            "hook",
+            format!("{lifecycle_event} calls {function}"),
+        ),
+        Event::HookAnswered {
+            lifecycle_event,
+            status,
+            ..
+        } => {
+            let sign = match status {
+                rollout::deployment::HookStatus::Succeeded => Sign::Done,
+                rollout::deployment::HookStatus::Failed => Sign::Bad,
+            };
+            line(
+                sign,
+                "hook",
+                format!("{lifecycle_event} answered {status:?}"),
+            )
+        }
         Event::AlarmStateChanged {
             alarm,
             metric,
@@ -262,32 +264,36 @@ fn around(story: &Story, event: &Event) -> Option<Words> {
             groups,
             unattributed,
             period_s,
-        } => {
-            let lost: u64 =
-                groups.values().map(RequestCounts::lost).sum::<u64>() + unattributed.lost();
-            if lost == 0 {
-                return None;
-            }
-            let mut sides: Vec<String> = groups
-                .iter()
-                .filter(|(_, counts)| counts.total() > 0)
-                .map(|(group, counts)| failures(story.name_of_group(group), counts))
-                .collect();
-            if !unattributed.is_empty() {
-                sides.push(failures("no target", unattributed));
-            }
-            line(
-                Sign::Bad,
-                "requests",
-                format!(
-                    "lost {} in {period_s} s: {}",
-                    grouped(lost),
-                    sides.join(", ")
-                ),
-            )
-        }
+        } => requests(story, groups, unattributed, *period_s),
         _ => None,
     }
+}
+
+/// Users lost requests: how many, and on which side. A period without losses is no news.
+fn requests(
+    story: &Story,
+    groups: &BTreeMap<String, RequestCounts>,
+    unattributed: &RequestCounts,
+    period_s: u64,
+) -> Option<Words> {
+    let lost: u64 = groups.values().map(RequestCounts::lost).sum::<u64>() + unattributed.lost();
+    if lost == 0 {
+        return None;
+    }
+    let mut sides: Vec<String> = groups
+        .iter()
+        .filter(|(_, counts)| counts.total() > 0)
+        .map(|(group, counts)| failures(story.name_of_group(group), counts))
+        .collect();
+    if !unattributed.is_empty() {
+        sides.push(failures("no target", unattributed));
+    }
+    let text = format!(
+        "lost {} in {period_s} s: {}",
+        grouped(lost),
+        sides.join(", ")
+    );
+    Some((Sign::Bad, "requests".to_owned(), text))
 }
 
 /// `2.0.0 96 of 120 (80 %)`, with the kinds when they are mixed.

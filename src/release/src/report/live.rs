@@ -42,12 +42,12 @@ impl Human {
         }
     }
 
-    fn print(&self, line: &str) {
+    fn print(&self, text: &str) {
         match &self.live {
-            Some(live) => live.bar.println(line),
+            Some(live) => live.bar.println(text),
             None => {
                 // A reader that went away does not end a deployment.
-                let _ = writeln!(std::io::stdout(), "{line}");
+                let _ = writeln!(std::io::stdout(), "{text}");
             }
         }
     }
@@ -60,21 +60,23 @@ impl Reporter for Human {
         if ended && let Some(live) = self.live.take() {
             live.bar.finish_and_clear();
         }
-        for line in lines(&self.story, entry, self.palette) {
-            self.print(&line);
-        }
-        for line in summary::block(&self.story, entry, self.palette) {
-            self.print(&line);
-        }
         if let Some(live) = &mut self.live {
             live.anchor = (real_now(), self.story.last);
+            // A printed line draws the view again below it: it must not show what was before.
+            live.bar
+                .set_message(view(&self.story, self.story.last, self.palette));
+        }
+        let mut text = lines(&self.story, entry, self.palette);
+        text.extend(summary::block(&self.story, entry, self.palette));
+        for line in &text {
+            self.print(line);
         }
     }
 
     fn tick(&mut self) {
         let Some(live) = &self.live else { return };
-        let (real, virtual_) = live.anchor;
-        let now = virtual_ + (real_now() - real).mul_f64(self.story.speed);
+        let (then, last) = live.anchor;
+        let now = last + (real_now() - then).mul_f64(self.story.speed);
         live.bar.set_message(view(&self.story, now, self.palette));
         live.bar.tick();
     }

@@ -32,7 +32,7 @@ pub struct Story {
     pub green: Option<u8>,
     /// When the present lifecycle event of the deployment began.
     pub event_began: Option<Timestamp>,
-    /// When AllowTraffic began.
+    /// When `AllowTraffic` began.
     pub shift_began: Option<Timestamp>,
     /// When the termination wait ends.
     pub termination_until: Option<Timestamp>,
@@ -145,9 +145,11 @@ impl Story {
 
     /// Green's name.
     pub fn green(&self) -> &str {
-        self.roles
-            .as_ref()
-            .map_or(self.version.as_str(), |roles| name(&roles.green))
+        match &self.roles {
+            Some(roles) => name(&roles.green),
+            None if self.version.is_empty() => "green",
+            None => &self.version,
+        }
     }
 
     /// When the deployment is planned to end, once that can be said.

@@ -1,5 +1,6 @@
 //! The block at the end: what came of it, who serves now, what users noticed, what to do next.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use rollout::Timestamp;
@@ -140,14 +141,11 @@ fn lost(
     .collect();
     let mut text = format!("{} ({})", grouped(requests.lost()), kinds.join(", "));
     if !sides.is_empty() {
-        text.push_str(&format!(": {}", sides.join(", ")));
+        let _ = write!(text, ": {}", sides.join(", "));
     }
     if let (Some(first), Some(last)) = (first, last) {
-        text.push_str(&format!(
-            "; from {} to {}",
-            clock(story.elapsed(first)),
-            clock(story.elapsed(last))
-        ));
+        let (first, last) = (story.elapsed(first), story.elapsed(last));
+        let _ = write!(text, "; from {} to {}", clock(first), clock(last));
     }
     text
 }

@@ -149,6 +149,7 @@ fn counts(ok: u64, server_error: u64) -> RequestCounts {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a whole tale")]
 fn a_canary_that_an_alarm_rolls_back() {
     let mut tale = Tale::new();
     tale.opened(10.0);

@@ -1,4 +1,4 @@
-//! Step 6: the AppSpec to S3, and CreateDeployment.
+//! Step 6: the AppSpec to S3, and `CreateDeployment`.
 
 use sha2::{Digest as _, Sha256};
 

@@ -118,6 +118,10 @@ pub struct Done<T> {
 }
 
 impl<T> Done<T> {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "it is the end of every step, which may fail"
+    )]
     fn new(result: T, detail: impl Into<String>) -> Result<Done<T>, Error> {
         Ok(Done {
             detail: detail.into(),

@@ -69,9 +69,9 @@ pub async fn run(release: &Release<'_>) -> Result<Done<Ground>, Error> {
             };
             Some(same_or_refused(
                 release,
-                active,
+                &active,
                 key.as_deref(),
-                &registered,
+                registered.as_ref(),
                 &plan,
             )?)
         }
@@ -164,9 +164,9 @@ fn check_group(release: &Release<'_>, group: &cd::DeploymentGroupInfo) -> Result
 /// An active deployment is either the one we would start, or a reason to refuse.
 fn same_or_refused(
     release: &Release<'_>,
-    active: cd::DeploymentInfo,
+    active: &cd::DeploymentInfo,
     key: Option<&str>,
-    registered: &Option<String>,
+    registered: Option<&String>,
     plan: &Plan,
 ) -> Result<Running, Error> {
     let deployment_id = active.deployment_id.clone().unwrap_or_default();
@@ -183,7 +183,7 @@ fn same_or_refused(
             plan: plan.clone(),
         });
     }
-    Err(another(release, &active))
+    Err(another(release, active))
 }
 
 /// The refusal of a release while `active` runs.
@@ -213,10 +213,13 @@ fn plan(group: &cd::DeploymentGroupInfo, configuration: &cd::DeploymentConfigInf
     let options = group.blue_green_deployment_configuration();
     let termination_wait = options
         .and_then(|options| options.terminate_blue_instances_on_deployment_success())
-        .map_or(0, |option| option.termination_wait_time_in_minutes());
+        .map_or(0, aws_sdk_codedeploy::types::BlueInstanceTerminationOption::termination_wait_time_in_minutes);
     let ready_wait = options
         .and_then(|options| options.deployment_ready_option())
-        .map_or(0, |option| option.wait_time_in_minutes());
+        .map_or(
+            0,
+            aws_sdk_codedeploy::types::DeploymentReadyOption::wait_time_in_minutes,
+        );
     let routing = configuration
         .traffic_routing_config()
         .map_or(TrafficRouting::AllAtOnce, routing);

@@ -1,7 +1,7 @@
 //! Step 8: the record and a release manifest to S3.
 //!
 //! The file on this machine is written while things happen ([`crate::record`]); here it is closed
-//! with its summary, and a copy is stored beside the AppSpecs, where colleagues find it.
+//! with its summary, and a copy is stored beside the `AppSpecs`, where colleagues find it.
 
 use std::path::Path;
 use std::time::Duration;

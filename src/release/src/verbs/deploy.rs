@@ -1,5 +1,6 @@
 //! `release VERSION`: the whole release, rehearsed on a stage or for real.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ pub struct Arguments {
     /// Where to release: a target's file. Without it, a rehearsal on a stage of this machine.
     #[arg(long, value_name = "FILE", conflicts_with = "rehearsal")]
     target: Option<PathBuf>,
-    /// Directory of bundles [default: $SEREIN_BUNDLES, or .serein/bundles found upwards].
+    /// Directory of bundles [default: $`SEREIN_BUNDLES`, or .serein/bundles found upwards].
     #[arg(long, value_name = "DIR")]
     bundles: Option<PathBuf>,
     /// release.toml with its templates beside it, instead of the bundle's own.
@@ -265,13 +266,13 @@ impl Job<'_> {
     ) -> Release<'b> {
         let mut follow = format!("release {}", self.package.bundle.version());
         if let Some(path) = &self.arguments.target {
-            follow.push_str(&format!(" --target {}", path.display()));
+            let _ = write!(follow, " --target {}", path.display());
         }
         if let Some(path) = &self.arguments.bundles {
-            follow.push_str(&format!(" --bundles {}", path.display()));
+            let _ = write!(follow, " --bundles {}", path.display());
         }
         if let Some(path) = &self.arguments.config {
-            follow.push_str(&format!(" --config {}", path.display()));
+            let _ = write!(follow, " --config {}", path.display());
         }
         Release {
             package: self.package,

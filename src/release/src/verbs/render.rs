@@ -23,7 +23,7 @@ pub struct Arguments {
     /// release.toml with its templates beside it, instead of the bundle's own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Directory of bundles [default: $SEREIN_BUNDLES, or .serein/bundles found upwards].
+    /// Directory of bundles [default: $`SEREIN_BUNDLES`, or .serein/bundles found upwards].
     #[arg(long, value_name = "DIR")]
     bundles: Option<PathBuf>,
 }

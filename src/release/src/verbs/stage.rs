@@ -20,7 +20,7 @@ pub struct Arguments {
     /// Where to write the target, for `release VERSION --target FILE`.
     #[arg(long, value_name = "FILE", default_value = ".serein/target.json")]
     target: PathBuf,
-    /// Directory of bundles [default: $SEREIN_BUNDLES, or .serein/bundles found upwards].
+    /// Directory of bundles [default: $`SEREIN_BUNDLES`, or .serein/bundles found upwards].
     #[arg(long, value_name = "DIR")]
     bundles: Option<PathBuf>,
     /// release.toml with its templates beside it, instead of the newest bundle's.

@@ -28,7 +28,7 @@ fn ctrl_c_leaves_nothing() {
         .env("TMPDIR", &temporary)
         .arg("--record")
         .arg(&record);
-    let mut running = room.adopt(command, record);
+    let mut running = Room::adopt(command, record);
     running.until("the shift", shifted);
     let family = descendants(running.pid());
     assert!(

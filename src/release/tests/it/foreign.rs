@@ -129,7 +129,7 @@ fn two_releases_at_once_and_a_deployment_that_is_left_and_followed() {
     assert!(!stage.target.exists(), "the target leads nowhere now");
 }
 
-/// Somebody else calls StopDeployment: exit 7, and traffic is back. Before that: giving up to watch
+/// Somebody else calls `StopDeployment`: exit 7, and traffic is back. Before that: giving up to watch
 /// is exit 6, and the deployment goes on.
 #[test]
 fn giving_up_and_stopping() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rollout::event::{Entry, Event};
 
 /// The longest that anything may take.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_mins(2);
 
 /// The directory of bundles, or a panic that says how to make them.
 pub fn bundles() -> PathBuf {
@@ -94,11 +94,11 @@ impl Room {
         if !arguments.contains(&"human") {
             command.args(["--format", "json"]);
         }
-        self.adopt(command, record)
+        Room::adopt(command, record)
     }
 
     /// Starts a command of [`Room::command`] that keeps its record in that file.
-    pub fn adopt(&self, mut command: Command, record: PathBuf) -> Running {
+    pub fn adopt(mut command: Command, record: PathBuf) -> Running {
         let mut child = command.spawn().unwrap();
         let stdout = drain(child.stdout.take().unwrap());
         let stderr = drain(child.stderr.take().unwrap());

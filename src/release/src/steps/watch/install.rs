@@ -78,7 +78,7 @@ impl Install {
             exit_code: task
                 .containers()
                 .iter()
-                .find_map(|container| container.exit_code()),
+                .find_map(aws_sdk_ecs::types::Container::exit_code),
         });
     }
 

@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Between two looks at a stage, in its time: a look costs less there, and shows more.
 const STAGE_PAUSE: Duration = Duration::from_secs(1);
 /// How long, in real time, a deployment is watched without one answer.
-const DEAF: Duration = Duration::from_secs(120);
+const DEAF: Duration = Duration::from_mins(2);
 /// How long a rollback deployment may take to appear (ecspresso waits about as long).
 const ROLLBACK_APPEARS: Duration = Duration::from_secs(100);
 
@@ -38,7 +38,7 @@ const ROLLBACK_APPEARS: Duration = Duration::from_secs(100);
 pub struct Plan {
     /// How production traffic moves.
     pub routing: TrafficRouting,
-    /// How long it may wait for ContinueDeployment.
+    /// How long it may wait for `ContinueDeployment`.
     pub ready_wait: Duration,
     /// How long blue stays after the shift.
     pub termination_wait: Duration,
@@ -50,7 +50,7 @@ impl Plan {
     /// The longest that a healthy deployment can take: an hour to install and an hour of hooks are
     /// CodeDeploy's own limits.
     fn longest(&self) -> Duration {
-        const HOUR: Duration = Duration::from_secs(3600);
+        const HOUR: Duration = Duration::from_hours(1);
         HOUR * 2 + self.ready_wait + self.routing.duration() + self.termination_wait + HOUR / 2
     }
 
@@ -85,7 +85,7 @@ pub async fn run(release: &Release<'_>, running: Running) -> Result<Outcome, Err
         .announcer
         .event(Event::StepStarted { step: step.clone() });
     let mut watch = Watch::new(release, &running);
-    let ended = watch.to_the_end().await?;
+    let ended = watch.until_the_end().await?;
     let outcome = watch.judge(&ended).await?;
     release.announcer.event(Event::StepFinished {
         step,
@@ -119,7 +119,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    async fn to_the_end(&mut self) -> Result<Ended, Error> {
+    async fn until_the_end(&mut self) -> Result<Ended, Error> {
         let limit = self
             .release
             .timeout

@@ -20,6 +20,10 @@ use crate::outcome::activated_alarms;
 
 /// What is known of one deployment.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that was seen or not"
+)]
 pub struct Seen {
     id: String,
     rollback_of: Option<String>,
@@ -344,7 +348,7 @@ impl Seen {
     }
 }
 
-/// Puts what is known of the traffic where it belongs when the end of AllowTraffic is seen in the
+/// Puts what is known of the traffic where it belongs when the end of `AllowTraffic` is seen in the
 /// same look: the last step of a shift came before it, the way back after it.
 fn place(entries: &mut Vec<Entry>, from: usize, weights: Vec<Entry>) {
     let end = entries[from..].iter().enumerate().find_map(|(at, entry)| {
