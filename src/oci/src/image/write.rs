@@ -79,8 +79,11 @@ pub fn write_archive(spec: &ImageSpec, path: &Path) -> Result<Written, ImageErro
     Ok(Written { size, ..written })
 }
 
-/// The files of the archive, by path, and what is known of the image.
-fn assemble(spec: &ImageSpec) -> Result<(BTreeMap<String, Vec<u8>>, Written), ImageError> {
+/// The files of an archive by path, each in the pieces it was made in.
+type Files = BTreeMap<String, Vec<Vec<u8>>>;
+
+/// The files of the archive, and what is known of the image.
+fn assemble(spec: &ImageSpec) -> Result<(Files, Written), ImageError> {
     check_name(&spec.name)?;
     check_tag(&spec.version)?;
     let created = rfc3339(spec.created).ok_or(ImageError::Created(spec.created))?;
@@ -148,7 +151,7 @@ fn assemble(spec: &ImageSpec) -> Result<(BTreeMap<String, Vec<u8>>, Written), Im
     let manifest_bytes = to_json(&manifest);
     let manifest_digest = Digest::of(&manifest_bytes);
 
-    let mut files = surroundings(
+    let surroundings = surroundings(
         &manifest,
         manifest_digest,
         manifest_bytes.len() as u64,
@@ -156,11 +159,15 @@ fn assemble(spec: &ImageSpec) -> Result<(BTreeMap<String, Vec<u8>>, Written), Im
     );
     let compressed_size =
         config_bytes.len() as u64 + layers.iter().map(|layer| layer.written.size).sum::<u64>();
-    files.insert(blob_path(config_digest), config_bytes);
-    files.insert(blob_path(manifest_digest), manifest_bytes);
+    let mut files: Files = surroundings
+        .into_iter()
+        .map(|(path, bytes)| (path, vec![bytes]))
+        .collect();
+    files.insert(blob_path(config_digest), vec![config_bytes]);
+    files.insert(blob_path(manifest_digest), vec![manifest_bytes]);
     let mut written_layers = Vec::new();
     for layer in layers {
-        files.insert(blob_path(layer.written.digest), layer.bytes);
+        files.insert(blob_path(layer.written.digest), layer.pieces);
         written_layers.push(layer.written);
     }
     Ok((
@@ -249,7 +256,7 @@ pub(crate) fn archive_header(path: &str, size: Option<u64>) -> Result<[u8; BLOCK
     .block()
 }
 
-fn write_tar(files: &BTreeMap<String, Vec<u8>>, out: impl Write) -> io::Result<u64> {
+fn write_tar(files: &Files, out: impl Write) -> io::Result<u64> {
     let mut out = Counting {
         inner: out,
         bytes: 0,
@@ -257,10 +264,12 @@ fn write_tar(files: &BTreeMap<String, Vec<u8>>, out: impl Write) -> io::Result<u
     for directory in ["blobs", "blobs/sha256"] {
         out.write_all(&archive_header(directory, None).map_err(io::Error::other)?)?;
     }
-    for (path, bytes) in files {
-        let size = bytes.len() as u64;
+    for (path, pieces) in files {
+        let size = pieces.iter().map(|piece| piece.len() as u64).sum();
         out.write_all(&archive_header(path, Some(size)).map_err(io::Error::other)?)?;
-        out.write_all(bytes)?;
+        for piece in pieces {
+            out.write_all(piece)?;
+        }
         pad(size, &mut out)?;
     }
     out.write_all(&[0; 2 * BLOCK])?;
