@@ -316,12 +316,13 @@ impl Header<'_> {
             path: self.path.to_owned(),
             reason,
         };
-        let mut path = self.path.to_owned();
-        if self.kind == b'5' {
-            path.push('/');
+        // A directory's name ends in a slash, unless that is the byte too much: its kind says it too.
+        let with_slash = format!("{}/", self.path);
+        let (prefix, name) = match self.kind {
+            b'5' => split(&with_slash).or_else(|| split(self.path)),
+            _ => split(self.path),
         }
-        let (prefix, name) = split(&path)
-            .ok_or_else(|| refuse("it is too long for a tar header (about 250 bytes)"))?;
+        .ok_or_else(|| refuse("it is too long for a tar header (about 250 bytes)"))?;
         if self.target.len() > 100 {
             return Err(refuse("its target is longer than 100 bytes"));
         }

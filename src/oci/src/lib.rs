@@ -17,6 +17,7 @@
 //! once for every image, and has to be small.
 
 pub mod archive;
+mod beside;
 pub mod bundle;
 pub mod digest;
 pub mod elf;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::archive::Archive;
 use crate::digest::Hashing;
-use crate::json;
+use crate::{beside, json};
 
 /// What a bundle is made of.
 #[derive(Debug, Clone)]
@@ -59,14 +59,7 @@ fn write_to(sources: &Sources, dest: &Path, existing: Existing) -> Result<Bundle
         path: dest.to_owned(),
         error,
     };
-    let parent = match dest.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let building = tempfile::Builder::new()
-        .prefix(".bundle-")
-        .tempdir_in(parent)
-        .map_err(failed)?;
+    let building = beside::directory(dest, ".bundle-").map_err(failed)?;
     let bundle = fill(sources, building.path())?;
     let here = building.path();
     fs::set_permissions(here, Permissions::from_mode(0o755)).map_err(failed)?;

@@ -1,6 +1,8 @@
 //! `oci bundle`
 
 use std::error::Error;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -65,6 +67,8 @@ struct What {
 impl Arguments {
     pub(crate) fn run(self) -> Result<(), Box<dyn Error>> {
         let made = tempfile::tempdir()?;
+        // Whatever the umask, what is made here is read again.
+        set_permissions(made.path(), Permissions::from_mode(0o700))?;
         let image = match (self.what.archive, self.what.app) {
             (Some(image), _) => image,
             (None, Some(app)) => {
@@ -74,6 +78,7 @@ impl Arguments {
                         .spec(&app, self.name.clone(), self.version.clone(), revision)?;
                 let image = made.path().join("image.tar");
                 write_archive(&spec, &image)?;
+                set_permissions(&image, Permissions::from_mode(0o600))?;
                 image
             }
             (None, None) => return Err("neither an image nor an application was given".into()),

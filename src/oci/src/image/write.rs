@@ -15,7 +15,7 @@ use crate::model::{
     MEDIA_CONFIG, MEDIA_INDEX, MEDIA_LAYER_GZIP, MEDIA_MANIFEST, Manifest, Platform, RootFs,
 };
 use crate::tarball::BLOCK;
-use crate::{Digest, json};
+use crate::{Digest, beside, json};
 
 /// The annotation on a manifest that says: the files of this archive that no digest covers
 /// (`index.json`, `manifest.json`, `oci-layout`) are those that this crate derives from the manifest.
@@ -62,14 +62,10 @@ pub fn write_archive(spec: &ImageSpec, path: &Path) -> Result<Written, ImageErro
         source,
     };
     let (blobs, written) = assemble(spec)?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
     let mut temporary = tempfile::Builder::new()
         .prefix(".oci-")
         .permissions(PermissionsExt::from_mode(0o666))
-        .tempfile_in(directory)
+        .tempfile_in(beside::parent(path))
         .map_err(failed)?;
     let mut out = BufWriter::new(temporary.as_file_mut());
     let size = write_tar(&blobs, &mut out).map_err(failed)?;

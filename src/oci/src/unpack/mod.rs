@@ -32,6 +32,7 @@ use std::io;
 use std::path::Path;
 
 use crate::archive::Archive;
+use crate::beside;
 pub use crate::limits::Limits;
 pub use error::{Refusal, UnpackError};
 
@@ -59,19 +60,10 @@ pub fn unpack(archive: &Archive, dest: &Path, limits: &Limits) -> Result<Unpacke
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e.to_string())),
         _ => {}
     }
-    let name = dest
-        .file_name()
-        .ok_or_else(|| failed("it has no name".into()))?;
-    let parent = match dest.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(name);
-    prefix.push(".unpacking-");
-    let building = tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempdir_in(parent)
+    if dest.file_name().is_none() {
+        return Err(failed("it has no name".into()));
+    }
+    let building = beside::directory(dest, ".unpacking-")
         .map_err(|e| failed(format!("cannot make a directory beside it: {e}")))?;
     let unpacked = tree::build(archive, building.path(), limits).and_then(|unpacked| {
         // An empty directory at the destination is replaced by the rename.
