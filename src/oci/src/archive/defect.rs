@@ -27,7 +27,7 @@ pub enum Defect {
     },
     /// A file that must be there and is not.
     #[error("{0} is missing; is it an OCI archive?")]
-    Missing(&'static str),
+    Missing(String),
     /// A blob that something refers to and that is not there.
     #[error("{what} {digest} is missing from blobs/sha256/")]
     MissingBlob {

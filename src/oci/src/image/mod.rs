@@ -19,7 +19,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use crate::layer::{LayerError, LayerSpec};
-pub(crate) use write::{ANNOTATION_LAYOUT, LAYOUT, archive_header, blob_path, surroundings};
+pub(crate) use write::{ANNOTATION_LAYOUT, LAYOUT, archive_header, surroundings};
 pub use write::{Written, WrittenLayer, write_archive};
 
 /// The unprivileged user that images run as: `nonroot` in `/etc/passwd`.

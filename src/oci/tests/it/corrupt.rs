@@ -137,12 +137,20 @@ fn garbage_at_the_end_and_entries_that_do_not_belong() {
         )
         .contains("twice")
     );
-    // A blob that is what its name says, but that nothing refers to: another program's archives may
-    // hold such, ours do not.
-    let stray = format!("blobs/sha256/{}", Digest::of(b"x").hex());
-    assert!(
-        matches!(defect_with_our_headers(&image, &other, &stray), Defect::Stray { path, .. } if path == stray)
+    // A blob that is what its name says, but that nothing refers to, changes nothing about the image.
+    let mut more = files.clone();
+    more.push((
+        format!("blobs/sha256/{}", Digest::of(b"x").hex()),
+        b"x".to_vec(),
+    ));
+    write_files(&other, &more);
+    assert_eq!(
+        Archive::open(&other).unwrap().manifest_digest(),
+        written.manifest_digest
     );
+    more.last_mut().unwrap().1[0] = b'y';
+    write_files(&other, &more);
+    assert!(matches!(defect(&other), Defect::BlobDigest { .. }));
 
     let mut link = Vec::new();
     append(&mut link, b'2', b"oci-layout", b"/etc/passwd", 0o644, b"");
@@ -150,21 +158,34 @@ fn garbage_at_the_end_and_entries_that_do_not_belong() {
     assert!(matches!(defect(&other), Defect::Stray { .. }));
 }
 
-/// The archive with one more blob of content `x`, whose header is like ours.
-fn defect_with_our_headers(image: &Path, other: &Path, name: &str) -> Defect {
-    let whole = fs::read(image).unwrap();
-    let mut header = tar::Header::from_byte_slice(&whole[1024..1536]).clone();
-    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-    header.as_old_mut().size.copy_from_slice(b"00000000001\0");
-    header.set_cksum();
-    let mut content = vec![b'x'];
-    content.resize(512, 0);
-    fs::write(
-        other,
-        [&whole[..1024], header.as_bytes(), &content, &whole[1024..]].concat(),
-    )
-    .unwrap();
-    defect(other)
+/// skopeo and registries keep our manifest, annotation included, and write their own `index.json`.
+#[test]
+fn an_image_of_ours_in_an_archive_by_somebody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, written) = small_image(dir.path());
+    let mut files = read_files(&image);
+    let other = dir.path().join("other.tar");
+    write_files(&other, &files);
+    assert_eq!(
+        Archive::open(&image).unwrap().manifest_digest(),
+        written.manifest_digest
+    );
+    files.retain(|(name, _)| name != "manifest.json");
+    let index = files
+        .iter_mut()
+        .find(|(name, _)| name == "index.json")
+        .unwrap();
+    let mut value: serde_json::Value = serde_json::from_slice(&index.1).unwrap();
+    value["manifests"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("annotations");
+    index.1 = value.to_string().into_bytes();
+    write_files(&other, &files);
+    assert_eq!(
+        Archive::open(&other).unwrap().manifest_digest(),
+        written.manifest_digest
+    );
 }
 
 #[test]
@@ -183,9 +204,22 @@ fn missing_files() {
         write_files(&other, &rest);
         defect(&other)
     };
-    for name in ["oci-layout", "index.json", "manifest.json"] {
+    for name in ["oci-layout", "index.json"] {
         assert!(matches!(without(name), Defect::Missing(missing) if missing == name));
     }
+    // Ours hold docker's manifest.json too; other people's archives of the same image may not.
+    let without_docker = fs::read(&image).unwrap();
+    let at = without_docker
+        .windows(13)
+        .rposition(|window| window == b"manifest.json")
+        .unwrap();
+    fs::write(
+        &other,
+        [&without_docker[..at], &without_docker[at + 1024..]].concat(),
+    )
+    .unwrap();
+    assert!(matches!(defect(&other), Defect::Missing(missing) if missing == "manifest.json"));
+
     let digests = written.layers.iter().map(|layer| layer.digest);
     for digest in digests.chain([written.config_digest, written.manifest_digest]) {
         let defect = without(&format!("blobs/sha256/{}", digest.hex()));
@@ -251,7 +285,7 @@ fn sizes_and_digests_that_are_wrong() {
         matches!(refused(&|i| i.config["rootfs"]["diff_ids"][1] = other()), Defect::DiffId { layer: 2, expected, .. } if expected == nothing)
     );
     let both = refused(&|i| {
-        i.config["rootfs"]["diff_ids"] = json!([Digest::of(&tar(&[file("f", "x")])).to_string()])
+        i.config["rootfs"]["diff_ids"] = json!([Digest::of(&tar(&[file("f", "x")])).to_string()]);
     });
     assert!(
         both.to_string().contains("1 diff_ids for 2 layers"),
@@ -259,7 +293,7 @@ fn sizes_and_digests_that_are_wrong() {
     );
     // A digest of another kind.
     let sha512 = refused(&|i| {
-        i.manifest["layers"][0]["digest"] = format!("sha512:{}", "0".repeat(128)).into()
+        i.manifest["layers"][0]["digest"] = format!("sha512:{}", "0".repeat(128)).into();
     });
     assert!(matches!(sha512, Defect::Document { .. }), "{sha512}");
 }

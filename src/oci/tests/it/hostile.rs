@@ -421,7 +421,9 @@ fn bombs() {
         bytes: 1 << 20,
         ..Limits::default()
     };
-    let error = place.unpack(&[tar(&[zeros.clone()])], &small).unwrap_err();
+    let error = place
+        .unpack(&[tar(std::slice::from_ref(&zeros))], &small)
+        .unwrap_err();
     assert!(
         matches!(&error, UnpackError::Archive(e) if matches!(*e.defect, Defect::Limit { limit, .. } if limit == 1 << 20)),
         "{error}"
@@ -436,9 +438,9 @@ fn bombs() {
     let error = place
         .unpack(
             &[
-                tar(&[zeros.clone()]),
-                tar(&[zeros.clone()]),
-                tar(&[zeros.clone()]),
+                tar(std::slice::from_ref(&zeros)),
+                tar(std::slice::from_ref(&zeros)),
+                tar(std::slice::from_ref(&zeros)),
             ],
             &third,
         )
