@@ -94,6 +94,7 @@ pub(super) fn layer_reader<'a>(
     blobs: &BTreeMap<Digest, Place>,
     manifest: &Manifest,
     index: usize,
+    used: u64,
     limit: u64,
 ) -> Result<LayerReader<'a>, Defect> {
     let descriptor = &manifest.layers[index];
@@ -121,7 +122,7 @@ pub(super) fn layer_reader<'a>(
     };
     Ok(LayerReader {
         inner: Hashing::new(decoder),
-        left: limit,
+        left: limit.saturating_sub(used),
         limit,
     })
 }
@@ -162,7 +163,7 @@ pub(super) fn finish_layer(
 pub(crate) fn layer_failed(layer: usize, digest: Digest, error: io::Error) -> Defect {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(TooLarge(limit)) => Defect::Limit {
-            what: format!("layer {layer} ({digest}), uncompressed,"),
+            what: format!("the image, uncompressed up to layer {layer} ({digest}),"),
             limit: *limit,
         },
         None => Defect::Uncompress {

@@ -131,9 +131,15 @@ impl Archive {
         }
     }
 
-    /// Layer `index` (from 0) before compression, verified when it is finished.
-    pub(crate) fn layer(&self, index: usize, limit: u64) -> Result<LayerReader<'_>, ArchiveError> {
-        layer::layer_reader(&self.file, &self.blobs, &self.manifest, index, limit)
+    /// Layer `index` (from 0) before compression, verified when it is finished. Of `limit` bytes for
+    /// all layers, `used` have been used.
+    pub(crate) fn layer(
+        &self,
+        index: usize,
+        used: u64,
+        limit: u64,
+    ) -> Result<LayerReader<'_>, ArchiveError> {
+        layer::layer_reader(&self.file, &self.blobs, &self.manifest, index, used, limit)
             .map_err(|d| self.refuse(d))
     }
 

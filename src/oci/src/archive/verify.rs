@@ -65,11 +65,11 @@ pub(super) fn verify(path: &Path, limits: &Limits) -> Result<Archive, Defect> {
     }
 
     let mut uncompressed_sizes = Vec::new();
-    let mut left = limits.bytes;
+    let mut used = 0;
     for index in 0..manifest.layers.len() {
-        let reader = layer_reader(&file, &contents.blobs, &manifest, index, left)?;
+        let reader = layer_reader(&file, &contents.blobs, &manifest, index, used, limits.bytes)?;
         let bytes = finish_layer(&manifest, &config, index, reader)?;
-        left -= bytes;
+        used += bytes;
         uncompressed_sizes.push(bytes);
     }
     let ours = manifest

@@ -124,7 +124,8 @@ pub(crate) struct Reader<R> {
 }
 
 impl<R: Source> Reader<R> {
-    /// Reads the tar of a layer: a missing end marker is accepted, as Go's reader does.
+    /// Reads the tar of a layer: missing zeros at its end are accepted, as Go's reader does (umoci leaves
+    /// them out).
     pub(crate) fn new(source: R) -> Self {
         Self {
             source,
@@ -259,7 +260,7 @@ impl<R: Source> Reader<R> {
         }
         let mut padding = [0; BLOCK];
         let padding = &mut padding[..self.padding];
-        if self.fill(padding)? < padding.len() {
+        if self.fill(padding)? < padding.len() && self.strict {
             return Err(TarError::Truncated {
                 what: "the content of an entry ends",
                 at: self.at,

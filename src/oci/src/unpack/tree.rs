@@ -79,9 +79,8 @@ pub(super) fn build(
         unpacked: Unpacked::default(),
     };
     for index in 0..archive.layers().len() {
-        let mut bytes = limits.bytes - tree.unpacked.bytes;
-        bytes = tree.check_layer(archive, index, bytes)?;
-        tree.write_layer(archive, index, bytes)?;
+        let bytes = tree.check_layer(archive, index)?;
+        tree.write_layer(archive, index)?;
         tree.unpacked.bytes += bytes;
     }
     tree.finish()?;
@@ -91,14 +90,9 @@ pub(super) fn build(
 impl Tree<'_> {
     /// Reads a layer to its end, checks every entry and both digests, then applies the whiteouts.
     /// Answers its bytes before compression.
-    fn check_layer(
-        &mut self,
-        archive: &Archive,
-        index: usize,
-        limit: u64,
-    ) -> Result<u64, UnpackError> {
+    fn check_layer(&mut self, archive: &Archive, index: usize) -> Result<u64, UnpackError> {
         let layer = index + 1;
-        let mut tar = Reader::new(archive.layer(index, limit)?);
+        let mut tar = Reader::new(archive.layer(index, self.unpacked.bytes, self.limits.bytes)?);
         let mut whiteouts = Vec::new();
         while let Some(entry) = next(&mut tar, archive, index)? {
             self.unpacked.entries += 1;
@@ -121,13 +115,8 @@ impl Tree<'_> {
     }
 
     /// Writes the entries of a layer that was checked.
-    fn write_layer(
-        &mut self,
-        archive: &Archive,
-        index: usize,
-        bytes: u64,
-    ) -> Result<(), UnpackError> {
-        let mut tar = Reader::new(archive.layer(index, bytes)?);
+    fn write_layer(&mut self, archive: &Archive, index: usize) -> Result<(), UnpackError> {
+        let mut tar = Reader::new(archive.layer(index, self.unpacked.bytes, self.limits.bytes)?);
         while let Some(entry) = next(&mut tar, archive, index)? {
             let checked = Checked::new(index + 1, &entry)?;
             if !checked.is_whiteout() {
