@@ -103,6 +103,9 @@ pub enum Defect {
         "holds {0} images; copy the one that is meant into an archive of its own (skopeo copy)"
     )]
     Several(usize),
+    /// An archive of more files than any image has.
+    #[error("holds more than {0} files")]
+    Files(u64),
     /// More than the limits allow.
     #[error("{what} is larger than the limit of {limit} bytes")]
     Limit {

@@ -19,7 +19,7 @@ pub(super) fn verify(path: &Path, limits: &Limits) -> Result<Archive, Defect> {
     if !file.metadata()?.is_file() {
         return Err(Defect::Read(io::Error::other("not a regular file")));
     }
-    let contents = scan(&file, limits)?;
+    let contents = scan(&file)?;
     for (expected, place) in &contents.blobs {
         let (found, _) = Digest::of_reader(Section {
             file: &file,
@@ -138,7 +138,10 @@ struct Contents {
 /// still add; it is not read.
 const DOCUMENTS: [&str; 4] = ["index.json", "manifest.json", "oci-layout", "repositories"];
 
-fn scan(file: &File, limits: &Limits) -> Result<Contents, Defect> {
+/// The most files that an archive may have; an image has one a layer, and a handful.
+const MOST_FILES: u64 = 10_000;
+
+fn scan(file: &File) -> Result<Contents, Defect> {
     let size = file.metadata()?.len();
     let mut tar = Reader::strict(Section {
         file,
@@ -153,11 +156,8 @@ fn scan(file: &File, limits: &Limits) -> Result<Contents, Defect> {
     let mut entries = 0;
     while let Some(entry) = tar.next().map_err(Defect::Tar)? {
         entries += 1;
-        if entries > limits.entries {
-            return Err(Defect::Limit {
-                what: "the number of entries".into(),
-                limit: limits.entries,
-            });
+        if entries > MOST_FILES {
+            return Err(Defect::Files(MOST_FILES));
         }
         contents.add(
             &entry,

@@ -406,7 +406,7 @@ fn sources_that_make_no_bundle() {
     let defect = with("migrations/0001_expand_other.sql", &file);
     assert!(matches!(defect, BundleDefect::SameNumber(..)), "{defect}");
     let defect = with("templates/link", &|path| {
-        std::os::unix::fs::symlink("/etc/passwd", path).unwrap()
+        std::os::unix::fs::symlink("/etc/passwd", path).unwrap();
     });
     assert!(
         matches!(&defect, BundleDefect::Kind(at) if *at == path("templates/link")),

@@ -18,123 +18,58 @@ fn help_of_every_command() {
     }
 }
 
-#[test]
-fn wrong_usage_is_2_and_failure_is_1() {
+/// Runs the program where an application and something that is no image are; answers its exit code and
+/// message.
+fn fail(arguments: &[&str]) -> (i32, String) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("not-an-image"), "x").unwrap();
     static_elf(&dir.path().join("app"));
-    let code = |arguments: &[&str]| {
-        let output = oci()
-            .args(arguments)
-            .current_dir(dir.path())
-            .output()
-            .unwrap();
-        assert!(output.stdout.is_empty(), "{arguments:?}");
-        (
-            output.status.code().unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
-    };
+    let output = oci()
+        .args(arguments)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let image = ["image", "--app", "app", "--version", "1", "--out", "i"];
+    let bundle =
+        "bundle --out b --version 1 --revision r --templates t --migrations m --release-toml r";
+    let bundle: Vec<_> = bundle.split(' ').collect();
     for usage in [
-        &[][..],
-        &["images"],
-        &["image"],
-        &[
-            "image",
-            "--app",
-            "app",
-            "--version",
-            "1",
-            "--out",
-            "i",
-            "--created",
-            "yesterday",
-        ],
-        &[
-            "image",
-            "--app",
-            "app",
-            "--version",
-            "1",
-            "--out",
-            "i",
-            "--label",
-            "novalue",
-        ],
-        &["inspect"],
-        &["unpack", "not-an-image"],
-        &[
-            "bundle",
-            "--out",
-            "b",
-            "--version",
-            "1",
-            "--revision",
-            "r",
-            "--templates",
-            "t",
-            "--migrations",
-            "m",
-            "--release-toml",
-            "r",
-        ],
-        &[
-            "bundle",
-            "--out",
-            "b",
-            "--version",
-            "1",
-            "--revision",
-            "r",
-            "--templates",
-            "t",
-            "--migrations",
-            "m",
-            "--release-toml",
-            "r",
-            "--app",
-            "a",
-            "--image",
-            "i",
-        ],
+        vec![],
+        vec!["images"],
+        vec!["image"],
+        [&image[..], &["--created", "yesterday"]].concat(),
+        [&image[..], &["--label", "novalue"]].concat(),
+        vec!["inspect"],
+        vec!["unpack", "not-an-image"],
+        bundle.clone(),
+        [&bundle[..], &["--app", "a", "--image", "i"]].concat(),
     ] {
-        assert_eq!(code(usage).0, 2, "{usage:?}");
+        assert_eq!(fail(&usage).0, 2, "{usage:?}");
     }
+}
+
+#[test]
+fn failure_is_1_and_names_what_failed() {
+    let image = |app, version| vec!["image", "--app", app, "--version", version, "--out", "i"];
     for (failing, says) in [
-        (&["inspect", "not-an-image"][..], "not-an-image"),
-        (&["inspect", "missing"], "missing"),
-        (&["inspect", "."], "bundle.json"),
-        (&["unpack", "not-an-image", "root"], "not-an-image"),
-        (
-            &["image", "--app", "missing", "--version", "1", "--out", "i"],
-            "missing",
-        ),
-        (
-            &[
-                "image",
-                "--app",
-                "not-an-image",
-                "--version",
-                "1",
-                "--out",
-                "i",
-            ],
-            "not an executable",
-        ),
-        (
-            &[
-                "image",
-                "--app",
-                "app",
-                "--version",
-                "one two",
-                "--out",
-                "i",
-            ],
-            "one two",
-        ),
+        (vec!["inspect", "not-an-image"], "not-an-image"),
+        (vec!["inspect", "missing"], "missing"),
+        (vec!["inspect", "."], "bundle.json"),
+        (vec!["unpack", "not-an-image", "root"], "not-an-image"),
+        (image("missing", "1"), "missing"),
+        (image("not-an-image", "1"), "not an executable"),
+        (image("app", "one two"), "one two"),
     ] {
-        let (code, message) = code(failing);
+        let (code, message) = fail(&failing);
         assert_eq!(code, 1, "{failing:?}");
         assert!(
             message.starts_with("error: ") && message.contains(says),
