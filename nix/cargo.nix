@@ -35,17 +35,17 @@ let
   roots = builtins.concatMap
     (member:
       let
-        exists = file: builtins.pathExists (root + "/${member}/${file}");
-        bins = if exists "src/bin" then builtins.attrNames (builtins.readDir (root + "/${member}/src/bin")) else [ ];
-        named = kind: directory: map
-          (target: target.path or "${directory}/${target.name}.rs")
+        named = kind: directory: builtins.concatMap
+          (target: [ (target.path or "${directory}/${target.name}.rs") "${directory}/${target.name}/main.rs" ])
           ((manifest member).${kind} or [ ]);
+        directory = root + "/${member}/src/bin";
+        bins = if builtins.pathExists directory then builtins.attrNames (builtins.readDir directory) else [ ];
+        candidates = [ "build.rs" "src/lib.rs" "src/main.rs" ]
+          ++ builtins.concatMap (bin: [ "src/bin/${bin}" "src/bin/${bin}/main.rs" ]) bins
+          ++ named "bin" "src/bin" ++ named "bench" "benches" ++ named "test" "tests" ++ named "example" "examples";
       in
-      map (file: "${member}/${file}") (
-        builtins.filter exists [ "build.rs" "src/lib.rs" "src/main.rs" ]
-        ++ map (bin: if lib.hasSuffix ".rs" bin then "src/bin/${bin}" else "src/bin/${bin}/main.rs") bins
-        ++ named "bin" "src/bin" ++ named "bench" "benches" ++ named "test" "tests" ++ named "example" "examples"
-      ))
+      builtins.filter (file: lib.hasSuffix ".rs" file && builtins.pathExists (root + "/${file}"))
+        (map (file: "${member}/${file}") candidates))
     members;
 
   # A derivation that runs `script` with cargo at hand in a workspace of `paths` and, for the rest, empty crates.

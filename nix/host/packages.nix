@@ -9,6 +9,7 @@ let
   lib = {
     concatMapStringsSep = separator: f: list: builtins.concatStringsSep separator (map f list);
     hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+    hasSuffix = suffix: text: lib.removeSuffix suffix text + suffix == text;
     makeBinPath = lib.concatMapStringsSep ":" (package: "${package}/bin");
     optionalString = condition: text: if condition then text else "";
     removePrefix = prefix: text:
