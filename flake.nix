@@ -20,7 +20,7 @@
         each = prefix: f: builtins.listToAttrs (map (v: { name = "${prefix}-${v}"; value = f v; }) versions);
         dotted = builtins.replaceStrings [ "_" ] [ "." ];
         name = (builtins.fromTOML (builtins.readFile ./release/release.toml)).application.name;
-        revision = self.rev or "dirty";
+        revision = self.rev or pkgs.sereinRevision or "dirty";
         created = self.lastModified or 0;
 
         apps = each "app" (v: import ./nix/app.nix { inherit cargo; feature = "v${v}"; version = dotted v; });

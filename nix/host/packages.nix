@@ -50,6 +50,9 @@ machine // {
     buildCommand = "touch $out";
   };
 
+  # Not of nixpkgs: the commit that is built, or "dirty".
+  sereinRevision = lib.removeSuffix "\n" (builtins.readFile ./revision);
+
   cargo = rust;
   clippy = rust;
   rustc = rust;
