@@ -3,7 +3,9 @@
 //! Commands stand in a queue, in the order in which the state machine gave them, whoever made the
 //! observation (the driver, or a request of the API). Only the driver takes them out, one after the
 //! other, so a request that comes in the middle of a step is carried out after it. When a command
-//! fails, the rest of its step is dropped and the state machine is told.
+//! fails, the rest of its step is dropped and the state machine is told; except in the step that ends
+//! a deployment. An ended one listens to nothing any more, so what is left of its end, such as
+//! terminating green after traffic could not be restored, is carried out all the same.
 
 use rollout::{
     deployment::{Command, ErrorInformation, Observation, Refusal, Step},
@@ -133,6 +135,9 @@ impl CodeDeploy {
     fn command_failed(&self, id: &str, step: u64, error: ErrorInformation) {
         tracing::info!(%id, %error, "a command of a deployment failed");
         if let Some(record) = self.state().deployments.get_mut(id) {
+            if record.machine.view().status.is_terminal() {
+                return;
+            }
             record.commands.retain(|(number, _)| *number != step);
         }
         self.observe(id, Observation::CommandFailed(error));
