@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     registry::program,
-    world::{ALL_AT_ONCE, Setting, World},
+    world::{self, ALL_AT_ONCE, Setting, World},
 };
 
 /// The AWS CLI with the stage's endpoint and user, and nothing from this machine's configuration.
@@ -112,7 +112,7 @@ async fn the_aws_cli_releases_and_stops() {
         .to_owned();
     assert!(arn.ends_with(":task-definition/app:2"), "{arn}");
 
-    cli.file("appspec.json", &world.appspec(&arn, &[]));
+    cli.file("appspec.json", &world::appspec(&arn, &[]));
     cli.ok("s3 cp appspec.json s3://demo-releases/appspec.json")
         .await;
     let listed = cli.ok("s3 ls s3://demo-releases/").await;

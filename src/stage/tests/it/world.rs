@@ -21,7 +21,7 @@ use stage::{Options, Stack, Stage};
 use crate::support::test_image;
 
 /// Longer than anything takes here, also on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 pub const CANARY: &str = "CodeDeployDefault.ECSCanary10Percent5Minutes";
 pub const LINEAR: &str = "CodeDeployDefault.ECSLinear10PercentEvery1Minutes";
@@ -30,7 +30,6 @@ pub const ALL_AT_ONCE: &str = "CodeDeployDefault.ECSAllAtOnce";
 /// A stage, its clients, and the names that they use.
 pub struct World {
     pub stage: Stage,
-    pub config: SdkConfig,
     pub codedeploy: aws_sdk_codedeploy::Client,
     pub ecs: aws_sdk_ecs::Client,
     pub s3: aws_sdk_s3::Client,
@@ -90,7 +89,6 @@ impl World {
             ecs: aws_sdk_ecs::Client::new(&config),
             s3: aws_sdk_s3::Client::from_conf(s3),
             stage,
-            config,
             image: String::new(),
         };
         world.image = world.push().await;
@@ -302,25 +300,6 @@ impl World {
         answer.task_definition.unwrap().task_definition_arn.unwrap()
     }
 
-    pub fn appspec(&self, task_definition: &str, hooks: &[(&str, &str)]) -> String {
-        let hooks: Vec<_> = hooks
-            .iter()
-            .map(|(event, function)| serde_json::json!({ *event: function }))
-            .collect();
-        serde_json::json!({
-            "version": 0.0,
-            "Resources": [{ "TargetService": {
-                "Type": "AWS::ECS::Service",
-                "Properties": {
-                    "TaskDefinition": task_definition,
-                    "LoadBalancerInfo": { "ContainerName": "app", "ContainerPort": 8080 },
-                },
-            } }],
-            "Hooks": hooks,
-        })
-        .to_string()
-    }
-
     /// A request for a deployment, to be changed and sent.
     pub fn deployment_of(
         &self,
@@ -350,7 +329,7 @@ impl World {
         hooks: &[(&str, &str)],
     ) -> String {
         let definition = self.register(environment).await;
-        let appspec = self.appspec(&definition, hooks);
+        let appspec = appspec(&definition, hooks);
         self.deployment_of(&appspec)
             .send()
             .await
@@ -368,10 +347,6 @@ impl World {
             .await
             .unwrap();
         answer.deployment_info.unwrap()
-    }
-
-    pub async fn status(&self, id: &str) -> DeploymentStatus {
-        self.info(id).await.status.unwrap()
     }
 
     /// The deployment's target; `None` before it has started.
@@ -567,6 +542,26 @@ impl World {
     pub async fn stop(self) {
         self.stage.stop().await;
     }
+}
+
+/// An AppSpec for the container `app`, as JSON.
+pub fn appspec(task_definition: &str, hooks: &[(&str, &str)]) -> String {
+    let hooks: Vec<_> = hooks
+        .iter()
+        .map(|(event, function)| serde_json::json!({ *event: function }))
+        .collect();
+    serde_json::json!({
+        "version": 0.0,
+        "Resources": [{ "TargetService": {
+            "Type": "AWS::ECS::Service",
+            "Properties": {
+                "TaskDefinition": task_definition,
+                "LoadBalancerInfo": { "ContainerName": "app", "ContainerPort": 8080 },
+            },
+        } }],
+        "Hooks": hooks,
+    })
+    .to_string()
 }
 
 async fn get(address: &std::net::SocketAddr, path: &str) -> (u16, String) {

@@ -456,23 +456,24 @@ mod tests {
 
     #[test]
     fn what_fargate_refuses() {
-        let cases: [(&str, fn(&mut Value)); 14] = [
+        type Change = fn(&mut Value);
+        let cases: [(&str, Change); 14] = [
             ("network mode", |i| i["networkMode"] = json!("bridge")),
             ("'cpu' be defined", |i| i["cpu"] = Value::Null),
             ("'memory' be defined", |i| i["memory"] = Value::Null),
             ("Family should not", |i| i["family"] = json!("")),
             ("Family contains", |i| i["family"] = json!("a b")),
             ("at least one container definition", |i| {
-                i["containerDefinitions"] = json!([])
+                i["containerDefinitions"] = json!([]);
             }),
             ("Container.image should", |i| {
-                i["containerDefinitions"][0]["image"] = json!("")
+                i["containerDefinitions"][0]["image"] = json!("");
             }),
             ("no valid digest", |i| {
-                i["containerDefinitions"][0]["image"] = json!("a@sha256:12")
+                i["containerDefinitions"][0]["image"] = json!("a@sha256:12");
             }),
             ("marked as essential", |i| {
-                i["containerDefinitions"][0]["essential"] = json!(false)
+                i["containerDefinitions"][0]["essential"] = json!(false);
             }),
             ("host ports and container ports", |i| {
                 i["containerDefinitions"][0]["portMappings"] =
@@ -483,14 +484,14 @@ mod tests {
                     json!([{ "name": "A", "valueFrom": "b" }]);
             }),
             ("at most 120", |i| {
-                i["containerDefinitions"][0]["stopTimeout"] = json!(121)
+                i["containerDefinitions"][0]["stopTimeout"] = json!(121);
             }),
             ("health check interval", |i| {
                 i["containerDefinitions"][0]["healthCheck"] =
                     json!({ "command": ["CMD", "true"], "interval": 4 });
             }),
             ("privileged", |i| {
-                i["containerDefinitions"][0]["privileged"] = json!(true)
+                i["containerDefinitions"][0]["privileged"] = json!(true);
             }),
         ];
         for (expected, change) in cases {
