@@ -60,6 +60,10 @@ pub struct Stack {
     pub service: String,
     /// The two target groups; the first is behind the production listener at the start.
     pub target_groups: [String; 2],
+    /// Whether a deployment group may name other target groups and listeners than these: for a tool
+    /// that makes groups for a load balancer elsewhere (Terraform, where ELB is another endpoint's).
+    /// A deployment of such a group fails.
+    pub foreign_target_groups: bool,
     /// How the load balancer checks targets, in virtual time.
     pub health_check: HealthCheck,
     /// How long a target drains after it was deregistered, in virtual time (ELB: 0–3600 s).
@@ -153,6 +157,7 @@ impl Stack {
             cluster: name.into(),
             service: name.into(),
             target_groups: [format!("{name}-a"), format!("{name}-b")],
+            foreign_target_groups: false,
             health_check: HealthCheck::default(),
             deregistration_delay: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(1),

@@ -423,7 +423,8 @@ fn pair(
         ));
     }
     for name in [first, second] {
-        if !stack.target_groups.iter().any(|known| known == name) {
+        let known = stack.target_groups.iter().any(|known| known == name);
+        if !(known || stack.foreign_target_groups && !name.is_empty()) {
             return Err(invalid_pair(format!(
                 "The target group '{name}' does not exist, or is not associated with the load balancer."
             )));
@@ -437,7 +438,7 @@ fn pair(
             ));
         };
         let known = [stack.production_listener_arn(), stack.test_listener_arn()];
-        if !known.contains(arn) {
+        if !(known.contains(arn) || stack.foreign_target_groups && arn.starts_with("arn:")) {
             return Err(invalid_info(&format!(
                 "The listener {arn} could not be found."
             )));

@@ -521,8 +521,25 @@ impl World {
         })
     }
 
+    /// Waits until no deployment runs, none that rolls another one back either.
+    pub async fn until_idle(&self) {
+        self.until("no deployment runs", async || {
+            let answer = self
+                .codedeploy
+                .list_deployments()
+                .include_only_statuses(DeploymentStatus::Created)
+                .include_only_statuses(DeploymentStatus::InProgress)
+                .include_only_statuses(DeploymentStatus::Ready)
+                .send()
+                .await;
+            answer.unwrap().deployments().is_empty()
+        })
+        .await;
+    }
+
     /// Waits until only the PRIMARY task set is left.
     pub async fn until_alone(&self) {
+        self.until_idle().await;
         self.until("one task set", async || {
             self.service().await.task_sets().len() == 1
         })

@@ -2,7 +2,7 @@
 
 use aws_sdk_codedeploy::types as cd;
 
-use crate::world::{Setting, World, code};
+use crate::world::{self, Setting, World, code};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deployment_groups_come_back_as_they_were_sent() {
@@ -83,6 +83,30 @@ async fn deployment_groups_come_back_as_they_were_sent() {
         .send()
         .await;
     assert_eq!(list.unwrap().deployment_groups(), ["other"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_for_a_load_balancer_elsewhere_where_that_is_wanted() {
+    let mut stack = stage::Stack::named("other");
+    stack.foreign_target_groups = true;
+    let options = stage::Options {
+        stack,
+        ..stage::Options::default()
+    };
+    let world = World::of(options).await;
+    world.create_application().await;
+    // The groups demo-a and demo-b are not this stage's.
+    world.group(&Setting::default()).send().await.unwrap();
+    let appspec = world::appspec(
+        "arn:aws:ecs:eu-west-1:000000000000:task-definition/x:1",
+        &[],
+    );
+    let id = world.deployment_of(&appspec).send().await.unwrap();
+    let id = id.deployment_id.unwrap();
+    let info = world.until_status(&id, cd::DeploymentStatus::Failed).await;
+    let code = info.error_information().unwrap().code().unwrap();
+    assert_eq!(*code, cd::ErrorCode::InvalidEcsService);
     world.stop().await;
 }
 

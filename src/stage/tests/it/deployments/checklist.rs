@@ -284,6 +284,7 @@ async fn checklist_4_an_alarm_that_is_red_already_stops_at_once() {
         .await;
     assert_eq!(events, EIGHT);
     assert_eq!(world.service().await.task_sets().len(), 1);
+    world.until_idle().await;
 
     // With the alarms overridden it goes through.
     let definition = world.register(&[("MESSAGE", "green")]).await;

@@ -153,6 +153,7 @@ async fn what_is_wrong_with_an_appspec_fails_the_deployment() {
         let error = info.error_information().unwrap();
         assert_eq!(error.code(), Some(&code), "{error:?}");
         assert!(error.message().unwrap().contains(text), "{error:?}");
+        world.until_idle().await;
     }
     assert_eq!(world.get("/").await.1, "blue");
     world.stop().await;

@@ -334,6 +334,7 @@ async fn a_revision_in_s3_is_read_when_the_deployment_is_created() {
             info.error_information().unwrap().code(),
             Some(&ErrorCode::RevisionMissing)
         );
+        world.until_idle().await;
     }
     let id = deploy("appspec.json", etag).await;
     world.until_status(&id, DeploymentStatus::Succeeded).await;
