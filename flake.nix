@@ -30,7 +30,7 @@
         bundles = each "bundle" (v: import ./nix/bundle.nix {
           inherit pkgs oci name revision; image = images."image-${v}"; version = dotted v;
         });
-        release = import ./nix/release.nix { inherit pkgs cargo; bundles = builtins.attrValues bundles; };
+        release = import ./nix/release.nix { inherit pkgs cargo; versions = builtins.attrValues bundles; };
       };
     in
     {

@@ -1,5 +1,5 @@
 # The release program, and the bundles of every version beside it: a rehearsal needs the old version too.
-{ pkgs, cargo, bundles }:
+{ pkgs, cargo, versions }:
 rec {
   bare = cargo.build {
     name = "serein-release-bare";
@@ -12,7 +12,7 @@ rec {
   # relative, here and below, for a store that lies elsewhere than /nix/store (nix/host/settings).
   bundles = pkgs.runCommand "serein-bundles" { } ''
     mkdir "$out"
-    ${pkgs.lib.concatMapStringsSep "\n" (bundle: ''ln -s ../$(basename ${bundle}) "$out/${bundle.version}"'') bundles}
+    ${pkgs.lib.concatMapStringsSep "\n" (bundle: ''ln -s ../$(basename ${bundle}) "$out/${bundle.version}"'') versions}
   '';
 
   program = pkgs.runCommand "serein-release" { } ''
