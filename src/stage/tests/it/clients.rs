@@ -8,7 +8,7 @@ use aws_sdk_codedeploy::types::DeploymentStatus;
 use serde_json::Value;
 
 use crate::{
-    registry::program,
+    registry::{program, program_that},
     world::{self, ALL_AT_ONCE, Setting, World},
 };
 
@@ -223,7 +223,10 @@ async fn boto3_waits_as_it_does_for_aws() {
         ..Setting::default()
     };
     let world = World::serving(120.0, setting).await;
-    let (Some(cli), Some(python)) = (Cli::of(&world), program("python3", "PYTHON")) else {
+    let (Some(cli), Some(python)) = (
+        Cli::of(&world),
+        program_that("python3", "PYTHON", &["-c", "import boto3"]),
+    ) else {
         return world.stop().await;
     };
     cli.file("test.py", BOTO);

@@ -8,9 +8,14 @@ use crate::{support::test_image, world::World};
 
 /// The program's path, or `None` where it is not installed and that may be.
 pub fn program(name: &str, variable: &str) -> Option<String> {
+    program_that(name, variable, &["--version"])
+}
+
+/// The same for a program that must also be able to run with these arguments.
+pub fn program_that(name: &str, variable: &str, arguments: &[&str]) -> Option<String> {
     let wanted = std::env::var(variable).unwrap_or_else(|_| name.to_owned());
     let found = Command::new(&wanted)
-        .arg("--version")
+        .args(arguments)
         .output()
         .is_ok_and(|o| o.status.success());
     if found {
