@@ -1,4 +1,5 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
+use super::super::check::fargate_size;
 use super::*;
 use serde_json::{Value, json};
 

@@ -153,13 +153,17 @@ impl Rehearsal {
     /// Ends everything that was started. Nothing runs any more when it returns.
     pub async fn stop(mut self) {
         drop(self.traffic.take());
-        self.stage.stop().await;
         self.relay.abort();
+        // What does not stop in time is killed by the kernel when this process ends.
+        let _ = tokio::time::timeout(STOPPING, self.stage.stop()).await;
     }
 }
 
 /// How many entries of the access log may wait to be counted.
 const ACCESS_LOG: usize = 65_536;
+
+/// How long the stage may take to stop (real).
+const STOPPING: Duration = Duration::from_secs(20);
 
 /// How often traffic is reported (virtual).
 const PERIOD: Duration = Duration::from_secs(30);

@@ -31,6 +31,7 @@ pub fn options(config: &Config, setting: &Setting) -> Options {
         ..HealthCheck::default()
     };
     stack.metric_delay = config.stage.metric_delay;
+    stack.deregistration_delay = config.stage.deregistration_delay;
     stack.alarms = alarms(config, &stack);
     Options {
         dir: setting.directory.clone(),

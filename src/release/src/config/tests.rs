@@ -1,7 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
 
-const GOOD: &str = include_str!("../../../release/release.toml");
+const GOOD: &str = include_str!("../../../../release/release.toml");
 
 fn error_of(text: &str) -> String {
     Config::parse(text, Path::new("release/release.toml"))
