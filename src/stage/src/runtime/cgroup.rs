@@ -123,8 +123,9 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
+        // Those of the last tasks may still be there.
         for dir in &self.parents {
-            let _ = fs::remove_dir(dir);
+            remove_groups(dir);
         }
     }
 }

@@ -40,30 +40,27 @@ pub struct IdMap {
 impl IdMap {
     /// The map for a task that runs as `uid` and `gid`.
     pub fn for_task(uid: u32, gid: u32) -> Self {
-        let own = (
-            rustix::process::geteuid().as_raw(),
-            rustix::process::getegid().as_raw(),
-        );
-        if own.0 != 0 {
-            return Self {
-                inside: (uid, gid),
-                outside: own,
-                count: 1,
-                foreign: false,
-            };
-        }
-        match shift() {
-            Some(base) => Self {
+        match unprivileged_range() {
+            Some((first, count)) if count > 1 => Self {
                 inside: (0, 0),
-                outside: (base, base),
-                count: COUNT,
+                outside: (first, first),
+                count,
+                foreign: true,
+            },
+            Some((nobody, count)) => Self {
+                inside: (uid, gid),
+                outside: (nobody, nobody),
+                count,
                 foreign: true,
             },
             None => Self {
                 inside: (uid, gid),
-                outside: (NOBODY, NOBODY),
+                outside: (
+                    rustix::process::geteuid().as_raw(),
+                    rustix::process::getegid().as_raw(),
+                ),
                 count: 1,
-                foreign: true,
+                foreign: false,
             },
         }
     }
@@ -122,28 +119,42 @@ pub fn is_root() -> bool {
 /// By how much users of a task are shifted on this machine: `None` if this is not root, or if the
 /// range is not there because this is already a container with a smaller one.
 pub fn shift() -> Option<u32> {
-    let covered = |file: &str| {
-        let map = fs::read_to_string(file).unwrap_or_default();
-        map.lines().any(|line| {
-            let mut numbers = line.split_whitespace().map(|n| n.parse().unwrap_or(0_u64));
-            let first = numbers.next().unwrap_or(0);
-            let count = numbers.nth(1).unwrap_or(0);
-            first <= u64::from(BASE) && u64::from(BASE + COUNT) <= first + count
-        })
-    };
-    (is_root() && covered("/proc/self/uid_map") && covered("/proc/self/gid_map")).then_some(BASE)
+    unprivileged_range()
+        .filter(|(_, count)| *count == COUNT)
+        .map(|(first, _)| first)
+}
+
+/// Users of this machine who own nothing, for the tasks of a root stage: the first, and how many.
+/// `None` if this is not root, or root of a user namespace that has no other user.
+fn unprivileged_range() -> Option<(u32, u32)> {
+    if !is_root() {
+        return None;
+    }
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let (uids, gids) = (read("/proc/self/uid_map"), read("/proc/self/gid_map"));
+    [(BASE, COUNT), (NOBODY, 1)]
+        .into_iter()
+        .find(|(first, count)| covers(&uids, *first, *count) && covers(&gids, *first, *count))
+}
+
+/// Whether a map (`/proc/self/uid_map`) has a range.
+fn covers(map: &str, first: u32, count: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|n| n.parse().unwrap_or(0_u64));
+        let mapped = numbers.next().unwrap_or(0);
+        let length = numbers.nth(1).unwrap_or(0);
+        let (first, count) = (u64::from(first), u64::from(count));
+        mapped <= first && first + count <= mapped + length
+    })
 }
 
 /// Who a task is on this machine if nothing isolates it: somebody who owns nothing. `None`: as the
 /// stage, which is no more than an ordinary user itself.
 pub fn outside(identity: &Identity) -> Option<(u32, u32)> {
-    let shifted = |base: u32| {
-        (
-            base + (identity.uid & 0xFFFF),
-            base + (identity.gid & 0xFFFF),
-        )
-    };
-    is_root().then(|| shift().map_or((NOBODY, NOBODY), shifted))
+    unprivileged_range().map(|(first, count)| {
+        let nth = |id: u32| first + id.min(count - 1);
+        (nth(identity.uid), nth(identity.gid))
+    })
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
@@ -289,6 +300,17 @@ mod tests {
         assert_eq!(identity.home.as_deref(), Some("/srv/web"));
         let identity = look_up(PASSWD, GROUP, "web:media").unwrap();
         assert_eq!(identity.groups, [0_u32; 0], "a named group stands alone");
+    }
+
+    #[test]
+    fn a_map_covers_what_is_in_one_line_of_it() {
+        let all = "         0          0 4294967295\n";
+        assert!(covers(all, BASE, COUNT) && covers(all, NOBODY, 1));
+        let container = "0 1000 1\n1 100000 65536\n";
+        assert!(!covers(container, BASE, COUNT));
+        assert!(covers(container, NOBODY, 1));
+        assert!(!covers("0 1000 1\n", NOBODY, 1));
+        assert!(!covers("", 0, 1));
     }
 
     #[test]

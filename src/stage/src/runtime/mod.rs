@@ -66,6 +66,7 @@ pub use spec::{ContainerSpec, Env};
 
 use crate::leftovers::Claim;
 use cgroup::{Groups, Named};
+use runc::Runc;
 use spawn::Spawner;
 
 /// Opens connections to one port of one task.
@@ -239,6 +240,7 @@ struct Inner {
     claim: Option<Claim>,
     /// Why there are no control groups is in `isolation`.
     groups: Option<Groups>,
+    runc: Option<Runc>,
     /// Where `runc` makes its own.
     runc_groups: Option<Named>,
     containers: Mutex<HashMap<String, Container>>,
@@ -250,8 +252,10 @@ struct Inner {
 impl Runtime {
     /// Finds out what works on this machine, by trying it in a child process: that takes some
     /// milliseconds, in which the calling thread is blocked.
-    pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
-        std::fs::create_dir_all(&options.dir).map_err(|source| RuntimeError::Directory {
+    pub fn new(mut options: RuntimeOptions) -> Result<Self, RuntimeError> {
+        let made = std::fs::create_dir_all(&options.dir);
+        let made = made.and_then(|()| std::fs::canonicalize(&options.dir));
+        options.dir = made.map_err(|source| RuntimeError::Directory {
             path: options.dir.clone(),
             source,
         })?;
@@ -259,16 +263,16 @@ impl Runtime {
             kind: options.kind,
             problem: format!("cannot start a thread: {error}"),
         })?;
+        let spawner = Arc::new(spawner);
         let groups = Groups::find();
         let mut because = Vec::new();
-        let kind = choose(&options, &spawner, &mut because)?;
+        let (kind, runc) = choose(&options, &spawner, &mut because)?;
         let (groups, limits) = match groups {
             // It makes its own.
             Ok(_) if kind == Kind::Runc => (None, Ok(())),
             Ok(groups) => (Some(groups), Ok(())),
             Err(problem) => (None, Err(problem)),
         };
-        let dir = std::fs::canonicalize(&options.dir).unwrap_or(options.dir);
         Ok(Self {
             inner: Arc::new(Inner {
                 isolation: Isolation {
@@ -276,13 +280,14 @@ impl Runtime {
                     because,
                     limits,
                 },
-                dir,
+                dir: options.dir,
                 claim: options.claim,
                 groups,
+                runc,
                 runc_groups: (kind == Kind::Runc && ids::is_root()).then(Named::new),
                 containers: Mutex::default(),
                 count: AtomicU32::new(0),
-                spawner: Arc::new(spawner),
+                spawner,
             }),
         })
     }
@@ -332,23 +337,23 @@ impl Runtime {
 /// The kind that is used, and whether it can limit tasks. What did not work goes to `because`.
 fn choose(
     options: &RuntimeOptions,
-    spawner: &Spawner,
+    spawner: &Arc<Spawner>,
     because: &mut Vec<String>,
-) -> Result<Kind, RuntimeError> {
+) -> Result<(Kind, Option<Runc>), RuntimeError> {
     let wanted = |kind| options.kind == kind || options.kind == Kind::Auto;
     if wanted(Kind::Sandbox) {
         match sandbox::probe(spawner, &options.dir) {
-            Ok(()) => return Ok(Kind::Sandbox),
+            Ok(()) => return Ok((Kind::Sandbox, None)),
             Err(problem) => because.push(problem),
         }
     }
     if wanted(Kind::Runc) {
-        match runc::probe() {
-            Ok(version) => {
+        match runc::probe(spawner, &options.dir) {
+            Ok(runc) => {
                 if options.kind == Kind::Runc {
-                    because.push(format!("{version}, as asked for"));
+                    because.push(format!("{}, as asked for", runc.version));
                 }
-                return Ok(Kind::Runc);
+                return Ok((Kind::Runc, Some(runc)));
             }
             Err(problem) => because.push(problem),
         }
@@ -357,7 +362,7 @@ fn choose(
         if options.kind == Kind::Process {
             because.push("as asked for".into());
         }
-        return Ok(Kind::Process);
+        return Ok((Kind::Process, None));
     }
     Err(RuntimeError::Unavailable {
         kind: options.kind,

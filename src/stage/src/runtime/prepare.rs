@@ -13,6 +13,7 @@ use super::{
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What is executed, as the container sees it. It has no `Debug`: the environment holds secrets.
+#[derive(Clone)]
 pub struct Command {
     /// The program and its arguments.
     pub argv: Vec<String>,

@@ -40,18 +40,57 @@ use super::{
     spawn::{self, Child, Handout, Spawner, handout::KILL_AT_END},
 };
 
-/// Whether `runc` is there: its version.
-pub fn probe() -> Result<String, String> {
+/// How `runc` works on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runc {
+    /// What it says it is.
+    pub version: String,
+    /// Whether it can make user namespaces. Without one, a task's user is an unprivileged one of
+    /// this machine.
+    user_namespace: bool,
+}
+
+/// Whether `runc` works here: lets it run a program that is not there.
+pub fn probe(spawner: &Arc<Spawner>, dir: &Path) -> Result<Runc, String> {
     let output = std::process::Command::new("runc")
         .arg("--version")
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("runc cannot be run ({error}); apt-get install runc"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    match text.lines().next() {
-        Some(version) if output.status.success() => Ok(version.to_owned()),
-        _ => Err(format!("runc --version failed ({})", output.status)),
+    let version = text.lines().next().unwrap_or("runc").to_owned();
+    let (_rootfs, spec) = sandbox::probe_spec(dir)?;
+    let command = Command::new(&spec, &[])?;
+    let mut problem = String::new();
+    for user_namespace in [true, false] {
+        let runc = Runc {
+            version: version.clone(),
+            user_namespace,
+        };
+        let (output, write_output) =
+            rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| error.to_string())?;
+        let job = Job {
+            spawner: Arc::clone(spawner),
+            dir: dir.to_owned(),
+            group: None,
+            id: format!("{}-probe", std::process::id()),
+            runc: runc.clone(),
+            root: ids::is_root(),
+            host: "probe".into(),
+            address: sandbox::address(0),
+            output: write_output,
+            command: command.clone(),
+            spec: spec.clone(),
+        };
+        let ran = job.run();
+        drop(output);
+        match ran {
+            Err(reason) if reason.contains("no such file or directory") => return Ok(runc),
+            Err(reason) => problem = format!("{version} does not work here: {reason}"),
+            Ok(_) => problem = format!("{version} ran a program that is not there"),
+        }
     }
+    Err(problem)
 }
 
 /// A container of `runc`'s that runs.
@@ -75,6 +114,8 @@ impl Runtime {
         id: String,
         number: u32,
     ) -> Result<Container, RuntimeError> {
+        let runc = self.inner.runc.clone();
+        let runc = runc.ok_or_else(|| RuntimeError::CannotStart("runc was not tried".into()))?;
         let root = ids::is_root();
         let host = host_name(&id);
         let address = if root {
@@ -98,6 +139,7 @@ impl Runtime {
             dir: self.inner.dir.clone(),
             group: self.inner.runc_groups.as_ref().map(|named| named.path(&id)),
             id: format!("{}-{id}", std::process::id()),
+            runc,
             root,
             host,
             address,
@@ -136,6 +178,7 @@ struct Job {
     /// The control groups that `runc` makes.
     group: Option<String>,
     id: String,
+    runc: Runc,
     root: bool,
     host: String,
     address: Ipv4Addr,
@@ -233,13 +276,19 @@ impl Job {
         let memory = self.spec.memory.unwrap_or(1 << 30);
         let mount = |destination: &str, kind: &str, options: Value| json!({ "destination": destination, "type": kind, "source": kind, "options": options });
         let mut namespaces = vec![
-            json!({ "type": "user" }),
             json!({ "type": "pid" }),
             json!({ "type": "mount" }),
             json!({ "type": "ipc" }),
             json!({ "type": "uts" }),
         ];
-        let mut linux = json!({ "uidMappings": uids, "gidMappings": gids });
+        let mut linux = json!({});
+        if self.runc.user_namespace {
+            namespaces.push(json!({ "type": "user" }));
+            linux = json!({ "uidMappings": uids, "gidMappings": gids });
+        } else if let Some(outside) = ids::outside(&identity) {
+            (identity.uid, identity.gid) = outside;
+            identity.groups.clear();
+        }
         if self.root {
             let path = format!("/proc/{}/ns/net", network.as_raw_nonzero());
             namespaces.push(json!({ "type": "network", "path": path }));

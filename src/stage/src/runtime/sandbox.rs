@@ -5,7 +5,10 @@ use std::{
     fs::File,
     io,
     net::Ipv4Addr,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::PermissionsExt as _,
+    },
     path::Path,
     sync::{
         Arc,
@@ -18,6 +21,8 @@ use rustix::{
     pipe::PipeFlags,
     process::{Gid, Resource, Uid},
 };
+
+use tempfile::TempDir;
 
 use super::{
     Container, ContainerSpec, Runtime, RuntimeError,
@@ -276,33 +281,32 @@ pub(super) fn loopback_address() -> Ipv4Addr {
     Ipv4Addr::new(127, second, third, fourth)
 }
 
-/// Whether sandboxes work on this machine: makes one of an empty directory and sees it get as far
-/// as running a program that is not there.
-pub fn probe(spawner: &Spawner, dir: &Path) -> Result<(), String> {
+/// A program that is not there in an image that is empty: what a kind of isolation is tried with.
+pub(super) fn probe_spec(dir: &Path) -> Result<(TempDir, ContainerSpec), String> {
     let rootfs = tempfile::Builder::new()
         .prefix("probe-")
+        // A task's user is another, who must be able to pass.
+        .permissions(std::fs::Permissions::from_mode(0o755))
         .tempdir_in(dir)
         .map_err(|error| format!("{}: {error}", dir.display()))?;
     for name in ["dev", "proc", "tmp"] {
         std::fs::create_dir(rootfs.path().join(name)).map_err(|error| error.to_string())?;
     }
-    {
-        // A task's user is another, who must be able to pass.
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(rootfs.path(), mode).map_err(|error| error.to_string())?;
-    }
-    let mut spec = ContainerSpec::new(
-        "probe",
-        super::Image {
-            digest: String::new(),
-            rootfs: rootfs.path().to_owned(),
-            config: super::ImageConfig::default(),
-        },
-        "",
-    );
+    let image = super::Image {
+        digest: String::new(),
+        rootfs: rootfs.path().to_owned(),
+        config: super::ImageConfig::default(),
+    };
+    let mut spec = ContainerSpec::new("probe", image, "");
     spec.entrypoint = Some(vec!["/nothing".into()]);
     spec.user = Some("65532:65532".into());
+    Ok((rootfs, spec))
+}
+
+/// Whether sandboxes work on this machine: makes one and sees it get as far as running a program
+/// that is not there.
+pub fn probe(spawner: &Spawner, dir: &Path) -> Result<(), String> {
+    let (_rootfs, spec) = probe_spec(dir)?;
     let command = Command::new(&spec, &[])?;
     let place = Place::Sandbox {
         host: "probe",

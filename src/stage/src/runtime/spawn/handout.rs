@@ -25,7 +25,7 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets, ThreadNameSpaceType},
 };
 
-use super::{child, sys};
+use super::{child, root, sys};
 
 /// What the process needs to know; made before it exists.
 pub struct Plan {
@@ -89,7 +89,7 @@ fn serve(plan: &Plan) -> Result<(), Errno> {
                 return Ok(());
             }
             child::network_up(*address)?;
-            child::unprivileged_ports();
+            root::unprivileged_ports();
             for address in reach {
                 child::offer(*address, control)?;
             }

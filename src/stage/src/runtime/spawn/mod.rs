@@ -8,6 +8,7 @@
 
 pub mod child;
 pub mod handout;
+mod root;
 pub mod sys;
 
 use std::{

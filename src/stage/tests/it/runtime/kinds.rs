@@ -169,3 +169,58 @@ async fn what_a_plain_process_forked_ends_with_it() {
     container.wait().await;
     eventually("the child is gone", || async { is_gone(child) }).await;
 }
+
+/// As on a machine that forbids user namespaces: in one that allows no further ones.
+#[test]
+fn without_namespaces_it_is_a_plain_process_and_the_report_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    // An ordinary user there; only the shell has the capability to forbid it.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && \
+                  exec setpriv --ambient-caps=-all --inh-caps=-all -- \"$@\"";
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-user=65534", "--map-group=65534"])
+        .args(["--keep-caps", "sh", "-c", script, "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "runtime::kinds::forbidden",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env("STAGE_TEST_FORBIDDEN", "1")
+        .env("TMPDIR", dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "a process of another test"]
+async fn forbidden() {
+    if std::env::var_os("STAGE_TEST_FORBIDDEN").is_none() {
+        return;
+    }
+    let bench = Bench::of(Kind::Auto).await;
+    let isolation = bench.runtime.isolation();
+    assert_eq!(isolation.kind, Kind::Process, "{isolation}");
+    let report = isolation.to_string();
+    for words in [
+        "NOT ISOLATED",
+        "namespaces do not work here",
+        "runc",
+        "limits are not enforced",
+    ] {
+        assert!(report.contains(words), "{report}");
+    }
+    let task = bench.serve(&[("MESSAGE", "still")]).await;
+    assert_eq!(task.get("/").await, "still");
+
+    let options = RuntimeOptions {
+        kind: Kind::Sandbox,
+        ..RuntimeOptions::new(bench.dir.path().join("other"))
+    };
+    let error = Runtime::new(options).unwrap_err().to_string();
+    assert!(error.contains("cannot isolate tasks by sandbox"), "{error}");
+}

@@ -1,5 +1,7 @@
 //! Tasks that cannot start say why, in the words of ECS, and name what is wrong.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 
 #[tokio::test]
@@ -115,4 +117,22 @@ async fn many_at_once() {
     for (n, (code, output)) in ended.into_iter().enumerate() {
         assert_eq!((code, output), (0, format!("{n}\n")));
     }
+}
+
+/// A task that takes long to start would hide how fast the application is.
+#[tokio::test]
+async fn a_task_starts_in_no_time() {
+    let bench = Bench::new().await;
+    let starts = 10;
+    let mut took = Duration::ZERO;
+    for _ in 0..starts {
+        let began = Instant::now();
+        let container = bench.start("exit 0").await;
+        took += began.elapsed();
+        container.wait().await;
+    }
+    let each = took / starts;
+    println!("{each:?} a start");
+    // Some 10 ms on a quiet machine.
+    assert!(each < Duration::from_secs(1), "{each:?}");
 }
