@@ -8,6 +8,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use rustix::process::Pid;
@@ -38,6 +39,14 @@ pub struct Group {
 
 const PREFIX: &str = "serein-";
 
+/// A name that says whose groups are below it. One program may have several runtimes, whose
+/// containers have the same names.
+fn own_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{PREFIX}{}.{number}", ProcessId::own())
+}
+
 impl Groups {
     /// Finds a place for groups. The error says why there is none.
     pub fn find() -> Result<Self, String> {
@@ -57,7 +66,7 @@ impl Groups {
     }
 
     fn make(places: &Places) -> Result<Self, String> {
-        let me = ProcessId::own().to_string();
+        let name = own_name();
         let mut groups = Self {
             version: places.version,
             parents: Vec::new(),
@@ -68,7 +77,7 @@ impl Groups {
                 // Already so on most machines; where it is not and cannot be, the check below says.
                 let _ = fs::write(place.join("cgroup.subtree_control"), "+memory +pids");
             }
-            let dir = place.join(format!("{PREFIX}{me}"));
+            let dir = place.join(&name);
             match fs::create_dir(&dir) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(format!("{}: {error}", dir.display()));
@@ -194,7 +203,7 @@ impl Named {
         }
         Self {
             places,
-            name: format!("{PREFIX}{}", ProcessId::own()),
+            name: own_name(),
         }
     }
 
@@ -268,6 +277,7 @@ fn sweep(place: &Path) {
         let owner = name
             .to_str()
             .and_then(|name| name.strip_prefix(PREFIX))
+            .and_then(|rest| rest.split('.').next())
             .and_then(|owner| owner.parse::<ProcessId>().ok());
         if owner.is_some_and(|owner| !owner.is_alive()) {
             remove_groups(&entry.path());
