@@ -74,7 +74,14 @@ impl Series {
     pub fn add(&self, at: Timestamp, value: f64) {
         let bucket = bucket(at);
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Almost always the last one; values that come late find theirs.
+        // Almost always the last one.
+        if let Some((last, set)) = buckets.back_mut()
+            && *last == bucket
+        {
+            set.merge(StatisticSet::of(value));
+            return;
+        }
+        // Values that come late find theirs.
         let place = buckets.iter().rposition(|(start, _)| *start <= bucket);
         match place {
             Some(place) if buckets[place].0 == bucket => {

@@ -6,7 +6,10 @@
 //! and hyper's: what is written on one side never depends on the bytes of a length header read on
 //! the other, which is what request smuggling lives on.
 
-use std::fmt::Write as _;
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
@@ -71,22 +74,21 @@ fn tokens<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> impl Iterato
 /// seldom has one; it goes from responses, whose reader may not know it.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, response: bool) {
     // One pass over the few names there are is cheaper than a look-up for each name to remove.
-    let mut found = [false; 8];
+    let mut found = [false; 7];
     for name in headers.keys() {
-        match *name {
-            header::CONNECTION => found[0] = true,
-            header::UPGRADE => found[1] = true,
-            header::TE => found[2] = true,
-            header::EXPECT => found[3] = !response,
-            header::TRANSFER_ENCODING => found[4] = response,
-            _ => {
-                if *name == KEEP_ALIVE {
-                    found[5] = true;
-                } else if *name == PROXY_CONNECTION {
-                    found[6] = true;
-                }
-            }
+        match name.as_str() {
+            "connection" => found[0] = true,
+            "upgrade" => found[1] = true,
+            "te" => found[2] = true,
+            "expect" => found[3] = !response,
+            "transfer-encoding" => found[4] = response,
+            "keep-alive" => found[5] = true,
+            "proxy-connection" => found[6] = true,
+            _ => {}
         }
+    }
+    if found == [false; 7] {
+        return;
     }
     if found[0] {
         let named: Vec<HeaderName> = tokens(headers.get_all(header::CONNECTION))
@@ -166,7 +168,7 @@ impl Forwarded {
 pub(super) fn trace(headers: &mut HeaderMap, now_secs: u64) -> HeaderValue {
     let id = TraceId::random(now_secs);
     let value = match headers.get(TRACE_ID).and_then(|value| value.to_str().ok()) {
-        None => id.field("Root", ""),
+        None => id.field(*b"Root", ""),
         Some(present) => {
             let field = |name: &str| {
                 present
@@ -178,11 +180,11 @@ pub(super) fn trace(headers: &mut HeaderMap, now_secs: u64) -> HeaderValue {
                     .split(';')
                     .filter(|field| field.trim().split('=').next() != Some("Self"))
                     .collect();
-                id.field("Self", &others.join(";"))
+                id.field(*b"Self", &others.join(";"))
             } else if field("Root") {
-                id.field("Self", present)
+                id.field(*b"Self", present)
             } else {
-                id.field("Root", present)
+                id.field(*b"Root", present)
             }
         }
     };
@@ -193,39 +195,52 @@ pub(super) fn trace(headers: &mut HeaderMap, now_secs: u64) -> HeaderValue {
 /// `1-<8 hexadecimal digits of time>-<24 of chance>`.
 struct TraceId {
     time: u64,
-    id: (u64, u32),
+    id: (u64, u64),
 }
 
 impl TraceId {
     fn random(time: u64) -> Self {
         Self {
             time,
-            id: rand::random(),
+            id: (unique(), unique()),
         }
     }
 
-    fn field(&self, name: &str, rest: &str) -> HeaderValue {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut text = String::with_capacity(48 + rest.len());
-        text.push_str(name);
-        text.push_str("=1-");
-        let push = |number: u64, digits: u32, text: &mut String| {
-            for digit in (0..digits).rev() {
-                text.push(char::from(
-                    HEX[usize::from((number >> (digit * 4) & 15) as u8)],
-                ));
-            }
+    /// `<name>=<id>;<rest>`; names have four letters.
+    fn field(&self, name: [u8; 4], rest: &str) -> HeaderValue {
+        let mut text = [0; 40];
+        text[..4].copy_from_slice(&name);
+        text[4..7].copy_from_slice(b"=1-");
+        hex(self.time, &mut text[7..15]);
+        text[15] = b'-';
+        hex(self.id.0, &mut text[16..32]);
+        hex(self.id.1, &mut text[32..]);
+        let value = if rest.is_empty() {
+            HeaderValue::from_bytes(&text)
+        } else {
+            HeaderValue::from_bytes(&[&text[..], b";", rest.as_bytes()].concat())
         };
-        push(self.time, 8, &mut text);
-        text.push('-');
-        push(self.id.0, 16, &mut text);
-        push(self.id.1.into(), 8, &mut text);
-        if !rest.is_empty() {
-            let _ = write!(text, ";{rest}");
-        }
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
-            .unwrap_or(HeaderValue::from_static(""))
+        value.unwrap_or(HeaderValue::from_static(""))
     }
+}
+
+/// Writes the last digits of a number.
+fn hex(mut number: u64, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[usize::from((number & 15) as u8)];
+        number >>= 4;
+    }
+}
+
+/// Numbers that do not repeat and look like chance: `SplitMix64` from a random start. Nobody must
+/// be unable to guess them, so they need not cost what `rand`'s do.
+fn unique() -> u64 {
+    static STATE: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(rand::random()));
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut z = STATE.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]

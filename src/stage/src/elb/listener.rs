@@ -7,7 +7,6 @@ use std::{
 };
 
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
@@ -16,6 +15,7 @@ use super::{
     link::Link,
     proxy::{self, Client},
     shared::Shared,
+    socket::Socket,
 };
 
 /// The largest request head; ELB: 64 KiB. A larger one is answered with 431.
@@ -78,7 +78,7 @@ async fn serve(stream: TcpStream, client: Arc<Client>) {
         .keep_alive(keep_alive)
         .max_header_size(MAX_REQUEST_HEAD)
         .serve_connection(
-            TokioIo::new(stream),
+            Socket::new(stream),
             service_fn(move |request| proxy::handle(Arc::clone(&client), request)),
         )
         .with_upgrades();

@@ -36,6 +36,8 @@
 
 pub mod access_log;
 mod answer;
+mod error;
+mod gate;
 mod group;
 mod headers;
 pub mod health;
@@ -44,7 +46,9 @@ mod listener;
 pub mod meters;
 mod options;
 mod proxy;
+mod service;
 mod shared;
+mod socket;
 mod ticket;
 mod upgrade;
 mod upstream;
@@ -61,10 +65,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rollout::{Timestamp, event::Event};
 use tokio::sync::watch;
 
 pub use access_log::{AccessLog, AccessLogEntry};
+pub use error::ElbError;
 pub use health::{Reason, TargetHealth, TargetState};
 pub use meters::Counts;
 pub use options::{HealthCheck, Matcher, MatcherError, Options, Target, TargetGroupOptions};
@@ -73,6 +77,7 @@ use self::{
     group::Group,
     link::{Links, Ticks},
     meters::{GroupMeters, Meters},
+    service::{Phase, Work},
     shared::{Routing, Shared},
 };
 use crate::{clock::Clock, cloudwatch::Metrics, events::Events};
@@ -83,9 +88,6 @@ pub const MAX_WEIGHT: u32 = 999;
 /// The most target groups that one forward action may name.
 pub const MAX_GROUPS: usize = 5;
 
-/// How long [`LoadBalancer::stop`] lets running requests finish, real.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// One of the two listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Listener {
@@ -93,61 +95,6 @@ pub enum Listener {
     Production,
     /// The one on which a new version is looked at before users are.
     Test,
-}
-
-/// What a load balancer cannot do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ElbError {
-    /// A listener's port is taken or not allowed.
-    #[error(
-        "cannot listen on 127.0.0.1:{port} for the {} listener: {source}; choose another port, or 0 for any",
-        match listener { Listener::Production => "production", Listener::Test => "test" }
-    )]
-    Bind {
-        /// The listener.
-        listener: Listener,
-        /// The port.
-        port: u16,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The thread of the load balancer could not be started.
-    #[error("cannot start the load balancer's thread: {0}")]
-    Thread(#[source] std::io::Error),
-    /// There is no such target group.
-    #[error("cannot find target group {name:?} at the load balancer; it has {}", known.join(", "))]
-    UnknownGroup {
-        /// The name.
-        name: String,
-        /// The names that exist.
-        known: Vec<String>,
-    },
-    /// Two target groups have the same name, or a forward action names one twice.
-    #[error("cannot use target group {name:?} twice; name each group once")]
-    DuplicateGroup {
-        /// The name.
-        name: String,
-    },
-    /// A weight is over 999.
-    #[error("cannot give target group {name:?} the weight {weight}; use 0 to 999")]
-    Weight {
-        /// The target group.
-        name: String,
-        /// The weight.
-        weight: u32,
-    },
-    /// A forward action names more than five groups.
-    #[error("cannot forward to {0} target groups; a forward action has at most 5")]
-    TooManyGroups(usize),
-    /// There is no such target in the group.
-    #[error("cannot deregister target {target:?}: it is not registered in target group {group:?}")]
-    UnknownTarget {
-        /// The target group.
-        group: String,
-        /// The target.
-        target: String,
-    },
 }
 
 /// A running load balancer. Clones are the same one; it ends with [`LoadBalancer::stop`] or with the
@@ -165,15 +112,6 @@ struct Inner {
     changes: Mutex<()>,
     /// Set to true to end the thread; each receiver dropped is one that has ended.
     ending: watch::Sender<Phase>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Running,
-    /// No new connections.
-    Closing,
-    /// The thread ends now.
-    Ended,
 }
 
 impl Drop for Inner {
@@ -220,7 +158,7 @@ impl LoadBalancer {
                     runtime.block_on(async {
                         // An error says that the start has failed elsewhere.
                         if let Ok(work) = beginning.await {
-                            run(work).await;
+                            service::run(work).await;
                         }
                     });
                     // What is left of requests is cut here.
@@ -434,122 +372,4 @@ impl LoadBalancer {
                 },
             })
     }
-}
-
-/// What the thread works on.
-struct Work {
-    shared: Arc<Shared>,
-    groups: Vec<Arc<Group>>,
-    events: Events,
-    sockets: [std::net::TcpListener; 2],
-    phase: watch::Receiver<Phase>,
-}
-
-/// The life of the thread.
-async fn run(work: Work) {
-    let Work {
-        shared,
-        groups,
-        events,
-        sockets,
-        mut phase,
-    } = work;
-    let [production, test] = sockets.map(tokio::net::TcpListener::from_std);
-    let (Ok(production), Ok(test)) = (production, test) else {
-        tracing::error!("cannot use the listeners' sockets");
-        return;
-    };
-    let accepting = tokio::spawn(listener::accept(
-        Arc::clone(&shared),
-        Listener::Production,
-        production,
-    ));
-    let accepting_test = tokio::spawn(listener::accept(Arc::clone(&shared), Listener::Test, test));
-    let watching = tokio::spawn(watch_connections(Arc::clone(&shared), groups.clone()));
-    let reporting = tokio::spawn(report_minutes(shared.clock, groups, events));
-    // An error says that the last handle has been dropped.
-    let _ = phase.wait_for(|phase| *phase != Phase::Running).await;
-    accepting.abort();
-    accepting_test.abort();
-    reporting.abort();
-    let all_closed = async {
-        loop {
-            for link in shared.clients.open() {
-                if !link.is_busy() {
-                    link.end_reading();
-                }
-            }
-            if shared.clients.is_empty() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::select! {
-        () = all_closed => {}
-        () = tokio::time::sleep(GRACE) => {}
-        _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
-    }
-    watching.abort();
-}
-
-/// Applies the idle time-out and forgets connections that targets have closed.
-async fn watch_connections(shared: Arc<Shared>, groups: Vec<Arc<Group>>) {
-    let beat =
-        (shared.idle_timeout / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
-    // Connections note the time of the last beat, which may be a beat old.
-    let limit = shared.idle_timeout + beat;
-    let mut beats = tokio::time::interval(beat);
-    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        beats.tick().await;
-        let now = shared.ticks.advance();
-        // While a request is on it, the connection to the target is the one that counts: if both
-        // were silent, a client would be cut off instead of getting its 504.
-        shared
-            .clients
-            .end_silent(now, limit, |link| !link.is_busy());
-        for group in &groups {
-            for member in group.members() {
-                member.pool.links.end_silent(now, limit, |_| true);
-                member.pool.sweep();
-            }
-        }
-    }
-}
-
-/// Publishes the host counts of each minute, and tells what each group did in it.
-async fn report_minutes(clock: Clock, groups: Vec<Arc<Group>>, events: Events) {
-    const MINUTE: Duration = Duration::from_mins(1);
-    let mut before: Vec<Counts> = groups.iter().map(|group| group.meters.counts()).collect();
-    let mut at = clock.now();
-    loop {
-        let end = minute_after(at);
-        clock.sleep_until(end).await;
-        at = clock.now();
-        for (group, before) in groups.iter().zip(&mut before) {
-            if group.is_in_use() {
-                let (healthy, unhealthy) = group.hosts();
-                group.meters.hosts(at, healthy, unhealthy);
-            }
-            let now = group.meters.counts();
-            let answered = |counts: &Counts| counts.target.iter().sum::<u64>();
-            let event = Event::TargetGroupPeriod {
-                target_group: group.name.to_string(),
-                period_s: MINUTE.as_secs(),
-                requests: answered(&now) - answered(before),
-                target_5xx: now.target[4] - before.target[4],
-                elb_5xx: now.elb_5xx - before.elb_5xx,
-            };
-            let idle = now.requests == before.requests && answered(&now) == answered(before);
-            if !idle || now.elb_5xx != before.elb_5xx {
-                events.emit(event);
-            }
-            *before = now;
-        }
-    }
-}
-
-fn minute_after(at: Timestamp) -> Timestamp {
-    Timestamp::from_millis((at.as_millis() / 60_000 + 1) * 60_000)
 }

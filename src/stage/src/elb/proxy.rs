@@ -15,7 +15,7 @@
 //! - anything else is a 502, as on ALB: in particular every `POST`, and whatever a target does with
 //!   the first request on a connection.
 
-use std::{convert::Infallible, future::poll_fn, sync::Arc, task::Poll, time::Instant};
+use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery,
@@ -96,35 +96,35 @@ async fn forward(client: &Arc<Client>, mut request: Request<Incoming>) -> Respon
 /// The request as the target gets it.
 fn outgoing(
     client: &Client,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     ticket: &mut Ticket,
 ) -> Request<RequestBody> {
-    let (mut parts, incoming) = request.into_parts();
-    headers::remove_hop_by_hop(&mut parts.headers, false);
-    client.forwarded.add(&mut parts.headers);
-    to_origin_form(&mut parts);
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
-    let (body, received) = RequestBody::new(incoming);
-    ticket.received = received;
-    Request::from_parts(parts, body)
+    headers::remove_hop_by_hop(request.headers_mut(), false);
+    client.forwarded.add(request.headers_mut());
+    to_origin_form(&mut request);
+    *request.version_mut() = Version::HTTP_11;
+    request.map(|incoming| {
+        let (body, received) = RequestBody::new(incoming);
+        ticket.received = received;
+        body
+    })
 }
 
 /// `http://host/path` becomes `/path` with a `Host` header; HTTP/1.0 gets one too.
-pub(super) fn to_origin_form(parts: &mut http::request::Parts) {
-    if let Some(authority) = parts.uri.authority() {
+pub(super) fn to_origin_form<B>(request: &mut Request<B>) {
+    if let Some(authority) = request.uri().authority() {
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            parts.headers.insert(header::HOST, host);
+            request.headers_mut().insert(header::HOST, host);
         }
-        let path = parts
-            .uri
+        let path = request
+            .uri()
             .path_and_query()
             .cloned()
             .unwrap_or_else(|| PathAndQuery::from_static("/"));
-        parts.uri = Uri::from(path);
-    } else if !parts.headers.contains_key(header::HOST) {
-        parts
-            .headers
+        *request.uri_mut() = Uri::from(path);
+    } else if !request.headers().contains_key(header::HOST) {
+        request
+            .headers_mut()
             .insert(header::HOST, HeaderValue::from_static("localhost"));
     }
 }
@@ -138,11 +138,7 @@ async fn exchange(
 ) -> Response<Answer> {
     let mut fresh = false;
     loop {
-        let pooled = if fresh {
-            None
-        } else {
-            poll_fn(|cx| Poll::Ready(member.pool.take(cx))).await
-        };
+        let pooled = if fresh { None } else { member.pool.take() };
         let mut upstream = match pooled {
             Some(upstream) => upstream,
             None => match connect(shared, member).await {
@@ -217,17 +213,12 @@ pub(super) async fn connect(shared: &Shared, member: &Member) -> Result<Box<Upst
 }
 
 fn pass_on(
-    response: Response<Incoming>,
+    mut response: Response<Incoming>,
     upstream: Box<Upstream>,
     mut ticket: Ticket,
 ) -> Response<Answer> {
     ticket.target_answered(response.status().as_u16());
-    let (mut parts, incoming) = response.into_parts();
-    headers::remove_hop_by_hop(&mut parts.headers, true);
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
-    Response::from_parts(
-        parts,
-        Answer::Stream(Stream::new(incoming, Some(upstream), ticket)),
-    )
+    headers::remove_hop_by_hop(response.headers_mut(), true);
+    *response.version_mut() = Version::HTTP_11;
+    response.map(|incoming| Answer::Stream(Stream::new(incoming, Some(upstream), ticket)))
 }

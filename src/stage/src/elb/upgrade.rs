@@ -42,11 +42,11 @@ pub(super) async fn forward(
     });
 
     let from_client = hyper::upgrade::on(&mut request);
+    proxy::to_origin_form(&mut request);
     let (mut parts, incoming) = request.into_parts();
     let protocol = parts.headers.get(header::UPGRADE).cloned();
     headers::remove_hop_by_hop(&mut parts.headers, false);
     ask_to_switch(&mut parts.headers, protocol);
-    proxy::to_origin_form(&mut parts);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let (body, received) = RequestBody::new(incoming);

@@ -4,7 +4,8 @@
 //! task, and the task wakes the request, twice. Here a connection is polled *inside* the request
 //! that has it ([`Upstream::poll_response`], [`Upstream::poll_body`]), so that a proxied request is
 //! one task and one wake-up an I/O event. As all progress of the response comes from polling the
-//! connection in the same place, the response itself is polled with a waker that does nothing.
+//! connection in the same place, the response itself is polled with a waker that does nothing, and
+//! the connection with one that does not wake the task for the task's own doing (`gate`).
 //!
 //! An idle connection is not polled by anybody. Whether its target has closed it in the meantime is
 //! seen when it is taken from the pool (and now and then by the watcher, so that no socket is
@@ -24,10 +25,13 @@ use hyper::{
     body::Incoming,
     client::conn::http1::{Connection, SendRequest},
 };
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::link::{Link, Links};
+use super::{
+    gate::Gate,
+    link::{Link, Links},
+    socket::Socket,
+};
 
 /// Idle connections kept per target.
 const IDLE_PER_TARGET: usize = 256;
@@ -100,8 +104,11 @@ impl Body for RequestBody {
 /// A connection to a target.
 pub(super) struct Upstream {
     sender: SendRequest<RequestBody>,
-    connection: Connection<TokioIo<TcpStream>, RequestBody>,
+    connection: Connection<Socket, RequestBody>,
     link: Arc<Link>,
+    gate: Arc<Gate>,
+    /// The gate, as the connection sees it.
+    waker: Waker,
     /// Whether it has carried a request before.
     pub(super) used: bool,
     closed: bool,
@@ -119,11 +126,14 @@ impl std::fmt::Debug for Upstream {
 impl Upstream {
     /// Starts HTTP on a new connection.
     pub(super) async fn new(stream: TcpStream, link: Arc<Link>) -> hyper::Result<Box<Self>> {
-        let (sender, connection) = builder().handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = builder().handshake(Socket::new(stream)).await?;
+        let gate = Arc::new(Gate::default());
         Ok(Box::new(Self {
             sender,
             connection,
             link,
+            waker: Waker::from(Arc::clone(&gate)),
+            gate,
             used: false,
             closed: false,
         }))
@@ -138,7 +148,7 @@ impl Upstream {
         self,
     ) -> (
         SendRequest<RequestBody>,
-        Connection<TokioIo<TcpStream>, RequestBody>,
+        Connection<Socket, RequestBody>,
         Arc<Link>,
     ) {
         (self.sender, self.connection, self.link)
@@ -153,19 +163,30 @@ impl Upstream {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
         self.link.set_busy(true);
+        let Self {
+            sender,
+            connection,
+            link,
+            gate,
+            waker,
+            closed,
+            ..
+        } = self;
+        // Queueing the request wakes the connection, which is about to be polled anyway.
+        gate.hold(Waker::noop());
         // The response comes out of the connection that is polled right before it, so it needs
         // neither a waker nor a budget.
-        let response = tokio::task::coop::unconstrained(self.sender.try_send_request(request));
+        let response = tokio::task::coop::unconstrained(sender.try_send_request(request));
         let mut response = std::pin::pin!(response);
-        let (connection, closed, link) = (&mut self.connection, &mut self.closed, &self.link);
         let mut answer = std::future::poll_fn(|cx| {
+            gate.hold(cx.waker());
             link.touch();
-            if !*closed && Pin::new(&mut *connection).poll(cx).is_ready() {
-                *closed = true;
-            }
-            response
+            poll_connection(connection, waker, closed);
+            let polled = response
                 .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
+                .poll(&mut Context::from_waker(Waker::noop()));
+            gate.close(polled.is_pending());
+            polled
         })
         .await;
         self.used = true;
@@ -186,22 +207,36 @@ impl Upstream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let mut nobody = Context::from_waker(Waker::noop());
-        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(&mut nobody) {
-            return Poll::Ready(frame);
-        }
+        self.gate.hold(cx.waker());
         self.link.touch();
-        if !self.closed && Pin::new(&mut self.connection).poll(cx).is_ready() {
-            self.closed = true;
+        let mut frame = Pin::new(&mut *body).poll_frame(&mut nobody);
+        if frame.is_pending() {
+            poll_connection(&mut self.connection, &self.waker, &mut self.closed);
+            frame = Pin::new(body).poll_frame(&mut nobody);
         }
-        Pin::new(body).poll_frame(&mut nobody)
+        self.gate.close(frame.is_pending());
+        frame
     }
 
     /// Whether another request can be sent; to be asked before each use and after it.
-    fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.closed && Pin::new(&mut self.connection).poll(cx).is_ready() {
-            self.closed = true;
-        }
+    fn is_ready(&mut self) -> bool {
+        self.gate.forget();
+        poll_connection(&mut self.connection, &self.waker, &mut self.closed);
         !self.closed && self.sender.is_ready()
+    }
+}
+
+fn poll_connection(
+    connection: &mut Connection<Socket, RequestBody>,
+    waker: &Waker,
+    closed: &mut bool,
+) {
+    if !*closed
+        && Pin::new(connection)
+            .poll(&mut Context::from_waker(waker))
+            .is_ready()
+    {
+        *closed = true;
     }
 }
 
@@ -234,10 +269,10 @@ pub(super) struct Pool {
 
 impl Pool {
     /// An idle connection that is still open, the most recently used first.
-    pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<Box<Upstream>> {
+    pub(super) fn take(&self) -> Option<Box<Upstream>> {
         loop {
             let mut upstream = self.lock().pop()?;
-            if upstream.is_ready(cx) {
+            if upstream.is_ready() {
                 return Some(upstream);
             }
         }
@@ -245,7 +280,7 @@ impl Pool {
 
     /// Takes a connection back after its response has ended, if it can be used again.
     pub(super) fn put(&self, mut upstream: Box<Upstream>) {
-        if !upstream.is_ready(&mut Context::from_waker(Waker::noop())) {
+        if !upstream.is_ready() {
             return;
         }
         upstream.link.set_busy(false);
@@ -257,9 +292,7 @@ impl Pool {
 
     /// Drops the idle connections that their target has closed.
     pub(super) fn sweep(&self) {
-        let mut nobody = Context::from_waker(Waker::noop());
-        self.lock()
-            .retain_mut(|upstream| upstream.is_ready(&mut nobody));
+        self.lock().retain_mut(|upstream| upstream.is_ready());
     }
 
     /// Closes every idle connection.

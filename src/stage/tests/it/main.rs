@@ -8,6 +8,7 @@ mod elb_faults;
 mod elb_health;
 mod elb_metrics;
 mod elb_proxy;
+mod elb_routing;
 mod elb_support;
 mod postgres;
 mod registry;
