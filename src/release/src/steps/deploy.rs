@@ -1,5 +1,6 @@
 //! Step 6: the AppSpec to S3, and `CreateDeployment`.
 
+use aws_sdk_codedeploy::types as cd;
 use sha2::{Digest as _, Sha256};
 
 use super::preflight::{Ground, another};
@@ -40,11 +41,17 @@ pub async fn run(
             &description,
         )
         .await?;
-    let deployment_id = match created {
-        Created::Deployment(id) => id,
-        Created::Busy(message) => return Err(lost_the_race(release, &message).await),
+    let (deployment_id, detail) = match created {
+        Created::Deployment(id) => {
+            let detail = format!("{id} with {}", release.deployment_config);
+            (id, detail)
+        }
+        Created::Busy(message) => {
+            let id = lost_the_race(release, &key, &message).await?;
+            let detail = format!("{id} deploys the same revision already: it is watched");
+            (id, detail)
+        }
     };
-    let detail = format!("{deployment_id} with {}", release.deployment_config);
     Done::new(
         Running {
             deployment_id,
@@ -62,16 +69,30 @@ pub fn key(release: &Release<'_>, appspec: &str) -> String {
     format!("appspecs/{}/{hash}.yaml", release.version())
 }
 
-/// Somebody else created a deployment after preflight: the same refusal as in preflight. The
-/// service's text names the deployment, but its wording has changed once; asking is better.
-async fn lost_the_race(release: &Release<'_>, message: &str) -> Error {
+/// Whether a deployment is of the AppSpec at `key`, and so is the one that would be created.
+pub fn is_of(release: &Release<'_>, deployment: &cd::DeploymentInfo, key: &str) -> bool {
+    let location = deployment
+        .revision()
+        .and_then(|revision| revision.s3_location());
+    location.is_some_and(|location| {
+        location.key() == Some(key) && location.bucket() == Some(release.clients.s3.bucket())
+    })
+}
+
+/// Somebody else created a deployment after preflight. If it is of the same revision, its id;
+/// else the same refusal as in preflight. The service's text names the deployment, but its wording
+/// has changed once; asking is better.
+async fn lost_the_race(release: &Release<'_>, key: &str, message: &str) -> Result<String, Error> {
     if let Ok(Some(active)) = release.clients.codedeploy.active().await {
-        return another(release, &active);
+        return match active.deployment_id() {
+            Some(id) if is_of(release, &active, key) => Ok(id.to_owned()),
+            _ => Err(another(release, &active)),
+        };
     }
     let id = message
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
         .find(|word| word.starts_with("d-") && word.len() > 2);
-    match id {
+    Err(match id {
         Some(id) => Error::AnotherDeployment {
             deployment_id: id.to_owned(),
             application: release.target.application.clone(),
@@ -80,5 +101,5 @@ async fn lost_the_race(release: &Release<'_>, message: &str) -> Error {
             about: String::new(),
         },
         None => Error::Refused(message.to_owned()),
-    }
+    })
 }

@@ -170,12 +170,7 @@ fn same_or_refused(
     plan: &Plan,
 ) -> Result<Running, Error> {
     let deployment_id = active.deployment_id.clone().unwrap_or_default();
-    let location = active
-        .revision()
-        .and_then(|revision| revision.s3_location());
-    let same = key.is_some()
-        && location.and_then(|location| location.key()) == key
-        && location.and_then(|location| location.bucket()) == Some(release.clients.s3.bucket());
+    let same = key.is_some_and(|key| deploy::is_of(release, active, key));
     if let (true, Some(definition)) = (same, registered) {
         return Ok(Running {
             deployment_id,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_codedeploy::types::AutoRollbackConfiguration;
 use rollout::event::Event;
 use rustix::process::Signal;
 
@@ -233,4 +234,46 @@ fn targets_that_cannot_be_released_to() {
         "{}",
         ended.stderr
     );
+}
+
+/// Stopped in the middle of the shift by somebody whose group does not roll back: users are on both
+/// versions, and a person must look. Exit 4.
+#[test]
+fn traffic_that_does_not_come_back_is_an_incident() {
+    let room = Room::new();
+    let stage = Stage::start(&room, "20");
+    let client = stage.codedeploy();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let never = AutoRollbackConfiguration::builder().enabled(false).build();
+        client
+            .update_deployment_group()
+            .application_name("serein-demo")
+            .current_deployment_group_name("serein-demo")
+            .auto_rollback_configuration(never)
+            .send()
+            .await
+            .unwrap();
+    });
+    let mut running = room.start("r", &["2.0.1", "--target", stage.target()]);
+    let id = running.until("the deployment", created);
+    running.until("the shift", |event| {
+        matches!(event, Event::WeightsChanged { green: 10, .. }).then_some(())
+    });
+    runtime.block_on(async {
+        let stop = client.stop_deployment().deployment_id(&id);
+        stop.auto_rollback_enabled(false).send().await.unwrap();
+    });
+    let ended = running.end();
+    ended.expect(4);
+    let outcome = ended.outcome();
+    assert!(
+        outcome.starts_with("2.0.1 failed and traffic is not known to be back"),
+        "{outcome}"
+    );
+    assert!(outcome.contains("green had 10 % of it"), "{outcome}");
+    match ended.events().last() {
+        Some(Event::Summary { next, .. }) => assert!(next[0].contains(&id), "{next:?}"),
+        other => panic!("the record ends with {other:?}"),
+    }
 }

@@ -452,3 +452,7 @@ fn diagnosis(diagnostics: &cd::Diagnostics) -> Diagnostics {
         log_tail: text(diagnostics.log_tail()),
     }
 }
+
+#[cfg(test)]
+#[path = "seen_tests.rs"]
+mod tests;
