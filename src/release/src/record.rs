@@ -53,15 +53,15 @@ pub fn line(entry: &Entry) -> String {
     line
 }
 
-/// Where the record of a release goes without `--record`: `.serein/records/` beside the bundles'
-/// `.serein`, else below the current directory.
+/// Where the record of a release goes without `--record`: `.serein/records/` below the current
+/// directory, or below the nearest directory above it that has a `.serein`.
 pub fn default_path(version: &str) -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
-    let home = here
-        .ancestors()
-        .map(|directory| directory.join(".serein"))
+    let above = here.ancestors().skip(1).map(|dir| dir.join(".serein"));
+    let home = std::iter::once_with(|| PathBuf::from(".serein"))
+        .chain(above)
         .find(|path| path.is_dir())
-        .unwrap_or_else(|| here.join(".serein"));
+        .unwrap_or_else(|| PathBuf::from(".serein"));
     let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S");
     home.join("records")
         .join(format!("{now}-{version}-{}.jsonl", std::process::id()))

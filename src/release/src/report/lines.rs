@@ -32,9 +32,27 @@ pub fn lines(story: &Story, entry: &Entry, palette: Palette) -> Vec<String> {
     if let Event::RecordOpened { .. } = &entry.event {
         return header(&entry.event, palette);
     }
-    let Some((sign, label, text)) = words(story, &entry.event, palette) else {
-        return Vec::new();
+    let words = words(story, &entry.event, palette);
+    words
+        .map(|words| line(story, entry, words, palette))
+        .into_iter()
+        .collect()
+}
+
+/// A line about a period of traffic in which nobody lost a request, for when there is no other news.
+pub fn all_is_well(story: &Story, entry: &Entry, palette: Palette) -> Option<String> {
+    let Event::Traffic { .. } = &entry.event else {
+        return None;
     };
+    let sides = losses(story, &story.groups, &story.unattributed);
+    (!sides.is_empty()).then(|| {
+        let text = format!("lost so far: {}", sides.join(", "));
+        let words = (Sign::Goes, "requests".to_owned(), text);
+        line(story, entry, words, palette)
+    })
+}
+
+fn line(story: &Story, entry: &Entry, (sign, label, text): Words, palette: Palette) -> String {
     let elapsed = story.elapsed(entry.at);
     let time = if story.speed > 1.0 {
         let real = format!("{:.1} s", story.real(elapsed).as_secs_f64());
@@ -53,7 +71,7 @@ pub fn lines(story: &Story, entry: &Entry, palette: Palette) -> Vec<String> {
         Sign::Bad => (palette.bad("✗"), palette.bad(&label)),
         Sign::Alarm => (palette.bad("▲"), palette.bad(&label)),
     };
-    vec![format!("{time}  {sign} {label} {text}")]
+    format!("{time}  {sign} {label} {text}")
 }
 
 fn header(event: &Event, palette: Palette) -> Vec<String> {
@@ -280,6 +298,21 @@ fn requests(
     if lost == 0 {
         return None;
     }
+    let sides = losses(story, groups, unattributed);
+    let text = format!(
+        "lost {} in {period_s} s: {}",
+        grouped(lost),
+        sides.join(", ")
+    );
+    Some((Sign::Bad, "requests".to_owned(), text))
+}
+
+/// What each side lost of its requests, and what was lost before either.
+fn losses(
+    story: &Story,
+    groups: &BTreeMap<String, RequestCounts>,
+    unattributed: &RequestCounts,
+) -> Vec<String> {
     let mut sides: Vec<String> = groups
         .iter()
         .filter(|(_, counts)| counts.total() > 0)
@@ -288,12 +321,7 @@ fn requests(
     if !unattributed.is_empty() {
         sides.push(failures("no target", unattributed));
     }
-    let text = format!(
-        "lost {} in {period_s} s: {}",
-        grouped(lost),
-        sides.join(", ")
-    );
-    Some((Sign::Bad, "requests".to_owned(), text))
+    sides
 }
 
 /// `2.0.0 96 of 120 (80 %)`, with the kinds when they are mixed.

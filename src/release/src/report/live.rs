@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rollout::event::{Entry, Event, RequestCounts};
 
-use super::lines::{division, lines};
+use super::lines::{all_is_well, division, lines};
 use super::story::{Story, clock, seconds};
 use super::{Palette, summary};
 use crate::announce::{Reporter, real_now};
@@ -20,7 +20,12 @@ pub struct Human {
     story: Story,
     palette: Palette,
     live: Option<Live>,
+    /// The time of the last event that was told in a line.
+    told: rollout::Timestamp,
 }
+
+/// Without a live view, a line says that all is well after so much silence, in real time.
+const SILENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Live {
@@ -39,7 +44,22 @@ impl Human {
             },
             palette: Palette::of_stdout(),
             live: live.then(Live::new),
+            told: rollout::Timestamp::default(),
         }
+    }
+
+    /// The lines of an event that has been taken in.
+    fn tell(&mut self, entry: &Entry) -> Vec<String> {
+        let mut text = lines(&self.story, entry, self.palette);
+        text.extend(summary::block(&self.story, entry, self.palette));
+        let silent = self.story.real(entry.at - self.told) >= SILENCE;
+        if text.is_empty() && self.live.is_none() && silent {
+            text.extend(all_is_well(&self.story, entry, self.palette));
+        }
+        if !text.is_empty() {
+            self.told = entry.at;
+        }
+        text
     }
 
     fn print(&self, text: &str) {
@@ -66,10 +86,8 @@ impl Reporter for Human {
             live.bar
                 .set_message(view(&self.story, self.story.last, self.palette));
         }
-        let mut text = lines(&self.story, entry, self.palette);
-        text.extend(summary::block(&self.story, entry, self.palette));
-        for line in &text {
-            self.print(line);
+        for line in self.tell(entry) {
+            self.print(&line);
         }
     }
 

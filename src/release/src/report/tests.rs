@@ -125,18 +125,19 @@ impl Tale {
     }
 
     fn traffic(&mut self, second: u64, blue: RequestCounts, green: RequestCounts) {
-        self.tell(
-            second,
-            Event::Traffic {
-                period_s: 30,
-                groups: BTreeMap::from([("demo-a".to_owned(), blue), ("demo-b".to_owned(), green)]),
-                unattributed: RequestCounts::default(),
-            },
-        );
+        self.tell(second, traffic(blue, green));
     }
 
     fn told(&self) -> String {
         self.out.join("\n")
+    }
+}
+
+fn traffic(blue: RequestCounts, green: RequestCounts) -> Event {
+    Event::Traffic {
+        period_s: 30,
+        groups: BTreeMap::from([("demo-a".to_owned(), blue), ("demo-b".to_owned(), green)]),
+        unattributed: RequestCounts::default(),
     }
 }
 
@@ -346,6 +347,38 @@ fn green_that_exits_at_once() {
         },
     );
     insta::assert_snapshot!(tale.told());
+}
+
+#[test]
+fn a_long_silence_is_broken_by_a_line_that_all_is_well() {
+    let mut tale = Tale::new();
+    tale.opened(10.0);
+    tale.created(40);
+    tale.roles(41);
+    let mut human = Human::new(10.0, false);
+    human.story = tale.story;
+    let mut tell = |second: u64, blue, green| {
+        let entry = Entry::new(
+            Timestamp::from_millis(BEGAN + second * 1000),
+            traffic(blue, green),
+        );
+        human.story.take(&entry);
+        human.tell(&entry)
+    };
+    let first = tell(150, counts(600, 0), counts(60, 0));
+    assert!(
+        first[0].ends_with("· requests    lost so far: 1.0.0 none of 600, 2.0.0 none of 60"),
+        "{first:?}"
+    );
+    assert_eq!(
+        tell(200, counts(500, 0), counts(50, 0)),
+        Vec::<String>::new()
+    );
+    let later = tell(250, counts(500, 0), counts(50, 0));
+    assert!(
+        later[0].contains("1.0.0 none of 1 600, 2.0.0 none of 160"),
+        "{later:?}"
+    );
 }
 
 #[test]
