@@ -28,7 +28,7 @@
           inherit pkgs oci name revision created; app = apps."app-${v}"; version = dotted v;
         });
         bundles = each "bundle" (v: import ./nix/bundle.nix {
-          inherit pkgs oci name revision; image = images."image-${v}"; version = dotted v;
+          inherit pkgs oci name revision; app = apps."app-${v}"; image = images."image-${v}"; version = dotted v;
         });
         release = import ./nix/release.nix { inherit pkgs cargo; versions = builtins.attrValues bundles; };
       };
