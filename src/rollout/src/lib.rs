@@ -1,7 +1,7 @@
 //! What a deployment is: its plan, its state machine, its alarms and its record.
 //!
 //! This crate is the heart of serein and knows nothing of the world: no I/O, no clock, no
-//! tasks, no randomness. Time comes in as an argument, commands go out as values. That is why
+//! tasks, no randomness but a seed's. Time comes in as an argument, commands go out as values. That is why
 //! the same code can run a deployment on the stage, predict the timeline of one on AWS, be
 //! driven a million times by a simulator, and be rebuilt from a record.
 //!
@@ -15,13 +15,22 @@
 //! | [`deployment`] | the state machine: observations in, commands and events out |
 //! | [`event`] | one line of a record |
 //! | [`replay`] | the state of a deployment, rebuilt from its events |
+//! | [`judge`] | whether green is worse than blue, said as soon as it can be known |
+//! | [`smoke`] | whether green answers at all, before any user meets it |
+//! | [`interval`] | the band around an error rate, for plots |
+//! | [`simulate`] | how many users a bad version would meet, by formula or by chance |
 
 pub mod alarm;
 pub mod appspec;
 pub mod deployment;
 pub mod event;
+pub mod interval;
+pub mod judge;
 pub mod lifecycle;
+mod maths;
 pub mod replay;
+pub mod simulate;
+pub mod smoke;
 pub mod time;
 pub mod traffic;
 

@@ -3,7 +3,10 @@
 mod endings;
 mod forward;
 mod functions;
+mod judge;
 mod properties;
 mod record;
 mod rig;
+mod simulate;
+mod vectors;
 mod waits;
