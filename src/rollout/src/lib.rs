@@ -15,6 +15,7 @@
 //! | [`deployment`] | the state machine: observations in, commands and events out |
 //! | [`event`] | one line of a record |
 //! | [`replay`] | the state of a deployment, rebuilt from its events |
+//! | [`course`] | the state machine, driven in virtual time in a world where all goes well |
 //! | [`judge`] | whether green is worse than blue, said as soon as it can be known |
 //! | [`smoke`] | whether green answers at all, before any user meets it |
 //! | [`interval`] | the band around an error rate, for plots |
@@ -22,6 +23,7 @@
 
 pub mod alarm;
 pub mod appspec;
+pub mod course;
 pub mod deployment;
 pub mod event;
 pub mod interval;

@@ -3,14 +3,15 @@
 //! A [`Scenario`] is a strategy under Poisson traffic, with an alarm, the judge, both or neither
 //! as detectors. Where a formula exists it is used ([`exact`]: the alarm alone, in
 //! microseconds); where none does, deployments are played ([`simulate`]: seeded, the same
-//! numbers on every machine). What a strategy does to the weights is asked of
-//! [`TrafficRouting`](crate::traffic::TrafficRouting), as everywhere.
+//! numbers on every machine), each by the state machine of [`crate::deployment`] in virtual time:
+//! it sets the weights, is told of the alarm, the judge or the hook, and takes the traffic back.
 //!
 //! Model and formulas: the specification's section 10. Time zero is green's first production
 //! request; all times here are seconds, as floats, because integrals and delays are.
 
 mod exact;
 mod exposure;
+mod machine;
 mod monte_carlo;
 pub mod plan;
 pub mod sample;

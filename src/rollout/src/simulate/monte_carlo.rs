@@ -10,6 +10,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::exposure::Exposure;
+use super::machine::Machine;
 use super::sample::{Poisson, Source, binomial};
 use super::scenario::{Alarm, JudgeDetector, Scenario, ScenarioError, Scope};
 use crate::judge::{Batch, Judge, Side};
@@ -167,6 +169,7 @@ struct Layout {
 
 /// A scenario, prepared for many runs.
 struct Player<'a> {
+    machine: Machine,
     alarm: Option<&'a Alarm>,
     judge: Option<(&'a JudgeDetector, Judge)>,
     layouts: Vec<Layout>,
@@ -197,13 +200,15 @@ impl Poissons {
 impl<'a> Player<'a> {
     fn new(scenario: &'a Scenario) -> Result<Player<'a>, ScenarioError> {
         let mut poissons = Poissons::default();
+        let machine = Machine::new(scenario);
+        let exposure = machine.exposure();
         let phases = match &scenario.alarm {
             None => vec![None],
             Some(alarm) => alarm.phases().into_iter().map(Some).collect(),
         };
         let layouts = phases
             .into_iter()
-            .map(|phase| Layout::new(scenario, phase, &mut poissons))
+            .map(|phase| Layout::new(scenario, &exposure, phase, &mut poissons))
             .collect();
         let judge = match &scenario.judge {
             None => None,
@@ -211,6 +216,7 @@ impl<'a> Player<'a> {
         };
         let all = |alarm: &Alarm| alarm.scope == Scope::All;
         Ok(Player {
+            machine,
             sees_blue: judge.is_some() || scenario.alarm.as_ref().is_some_and(all),
             alarm: scenario.alarm.as_ref(),
             judge,
@@ -236,7 +242,7 @@ impl<'a> Player<'a> {
             detection_s: None,
             stopped_by: None,
         };
-        if self.smoke.is_some_and(|passes| source.uniform() >= passes) {
+        if self.smoke.is_some_and(|passes| source.uniform() >= passes) && self.machine.refused() {
             run.stopped_by = Some(Detector::Smoke);
             return run;
         }
@@ -270,7 +276,9 @@ impl<'a> Player<'a> {
                 self.roll_back(&mut run, segment, source);
             }
         }
-        if let Some((at, detector)) = watch.first {
+        if let Some((at, detector)) = watch.first
+            && self.machine.stopped(detector, at)
+        {
             run.detection_s = Some(at);
             run.stopped_by = Some(detector);
         }
@@ -379,8 +387,12 @@ fn add(side: &mut Option<Side>, failed: u64, served: u64) {
 }
 
 impl Layout {
-    fn new(scenario: &Scenario, phase: Option<f64>, poissons: &mut Poissons) -> Layout {
-        let exposure = scenario.exposure();
+    fn new(
+        scenario: &Scenario,
+        exposure: &Exposure,
+        phase: Option<f64>,
+        poissons: &mut Poissons,
+    ) -> Layout {
         let done = scenario.done_at();
         let mut edges = vec![0.0, done];
         let multiples = |every: f64, shift: f64| {
