@@ -16,6 +16,7 @@
 //! | [`event`] | one line of a record |
 //! | [`replay`] | the state of a deployment, rebuilt from its events |
 //! | [`course`] | the state machine, driven in virtual time in a world where all goes well |
+//! | [`timeline`] | what a release will do, before it does it, and what in it cannot work |
 //! | [`judge`] | whether green is worse than blue, said as soon as it can be known |
 //! | [`smoke`] | whether green answers at all, before any user meets it |
 //! | [`interval`] | the band around an error rate, for plots |
@@ -34,6 +35,7 @@ pub mod replay;
 pub mod simulate;
 pub mod smoke;
 pub mod time;
+pub mod timeline;
 pub mod traffic;
 
 pub use time::Timestamp;

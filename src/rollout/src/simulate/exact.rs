@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::exposure::Exposure;
-use super::scenario::{Alarm, Scenario, ScenarioError, Scope};
+use super::scenario::{Alarm, Scenario, ScenarioError};
 use crate::maths::poisson_above;
 
 /// Exact expectations of a scenario with an alarm, or with no detector at all.
@@ -112,12 +112,13 @@ fn chain(
             break;
         }
         let on_green = exposure.exposure(end) - exposure.exposure(start);
-        let on_blue = match alarm.scope {
-            Scope::Green => 0.0,
-            Scope::All => (end - start) - on_green,
-        };
+        let on_blue = (end - start) - on_green;
         start = end;
-        let lambda = scenario.rate * (scenario.p_green * on_green + scenario.p_blue * on_blue);
+        let (green, blue) = alarm.scope.sees();
+        let seen = |sees: bool, failing: f64| if sees { failing } else { 0.0 };
+        let failing =
+            seen(green, scenario.p_green * on_green) + seen(blue, scenario.p_blue * on_blue);
+        let lambda = scenario.rate * failing;
         if lambda.to_bits() != last_lambda.to_bits() {
             (last_lambda, last_breach) = (lambda, poisson_above(lambda, limit));
         }
@@ -176,7 +177,7 @@ fn useful(alarm: &Alarm, history: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulate::scenario::Phase;
+    use crate::simulate::scenario::{Phase, Scope};
     use crate::traffic::TrafficRouting;
 
     fn alarm(datapoints: u32, evaluation_periods: u32) -> Alarm {

@@ -21,7 +21,7 @@ impl Exposure {
     }
 
     /// Weights (in percent) that were seen, each with its start in seconds.
-    pub(super) fn seen(stages: impl IntoIterator<Item = (f64, u8)>) -> Exposure {
+    pub(crate) fn seen(stages: impl IntoIterator<Item = (f64, u8)>) -> Exposure {
         let stage = |(at, percent): (f64, u8)| (at, f64::from(percent) / 100.0);
         Exposure {
             stages: stages.into_iter().map(stage).collect(),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::exposure::Exposure;
 use super::machine::Machine;
 use super::sample::{Poisson, Source, binomial};
-use super::scenario::{Alarm, JudgeDetector, Scenario, ScenarioError, Scope};
+use super::scenario::{Alarm, JudgeDetector, Scenario, ScenarioError};
 use crate::judge::{Batch, Judge, Side};
 use crate::maths::count;
 
@@ -214,10 +214,9 @@ impl<'a> Player<'a> {
             None => None,
             Some(detector) => Some((detector, Judge::new(detector.config.clone())?)),
         };
-        let all = |alarm: &Alarm| alarm.scope == Scope::All;
         Ok(Player {
             machine,
-            sees_blue: judge.is_some() || scenario.alarm.as_ref().is_some_and(all),
+            sees_blue: judge.is_some() || scenario.alarm.is_some_and(|alarm| alarm.scope.sees().1),
             alarm: scenario.alarm.as_ref(),
             judge,
             layouts,
@@ -336,10 +335,8 @@ impl Watch {
             0
         };
         if let (true, Some(alarm)) = (self.alarm_waits, player.alarm) {
-            self.period_failures += failed;
-            if alarm.scope == Scope::All {
-                self.period_failures += blue_failed;
-            }
+            let (green, blue) = alarm.scope.sees();
+            self.period_failures += failed * u64::from(green) + blue_failed * u64::from(blue);
             if segment.ends_period {
                 let breach = self.period_failures > alarm.limit();
                 self.period_failures = 0;
@@ -441,7 +438,7 @@ impl Layout {
             .map(|pair| segment(pair[0], pair[1]))
             .collect();
         let before = match &scenario.alarm {
-            Some(alarm) if alarm.scope == Scope::All => {
+            Some(alarm) if alarm.scope.sees().1 => {
                 scenario.rate * scenario.p_blue * phase.unwrap_or(0.0)
             }
             _ => 0.0,

@@ -63,8 +63,21 @@ pub struct Alarm {
 pub enum Scope {
     /// Green's target group alone.
     Green,
+    /// Blue's target group alone: what trips it is no fault of green's.
+    Blue,
     /// The whole load balancer.
     All,
+}
+
+impl Scope {
+    /// Whether green's responses are summed, and whether blue's are.
+    pub(super) fn sees(self) -> (bool, bool) {
+        match self {
+            Scope::Green => (true, false),
+            Scope::Blue => (false, true),
+            Scope::All => (true, true),
+        }
+    }
 }
 
 /// Periods end at `i * period - phase`.

@@ -8,5 +8,6 @@ mod properties;
 mod record;
 mod rig;
 mod simulate;
+mod timeline;
 mod vectors;
 mod waits;
