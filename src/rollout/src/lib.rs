@@ -21,6 +21,7 @@
 //! | [`smoke`] | whether green answers at all, before any user meets it |
 //! | [`interval`] | the band around an error rate, for plots |
 //! | [`simulate`] | how many users a bad version would meet, by formula or by chance |
+//! | [`plot`] | pictures of all that, as SVG |
 
 pub mod alarm;
 pub mod appspec;
@@ -31,6 +32,7 @@ pub mod interval;
 pub mod judge;
 pub mod lifecycle;
 mod maths;
+pub mod plot;
 pub mod replay;
 pub mod simulate;
 pub mod smoke;

@@ -9,6 +9,7 @@
 //! Model and formulas: the specification's section 10. Time zero is green's first production
 //! request; all times here are seconds, as floats, because integrals and delays are.
 
+mod compare;
 mod exact;
 mod exposure;
 mod machine;
@@ -17,6 +18,7 @@ pub mod plan;
 pub mod sample;
 mod scenario;
 
+pub use compare::{Bin, Comparison, Row, Watch};
 pub use exact::{Exact, exact};
 pub use exposure::{Exposure, strategy};
 pub use monte_carlo::{

@@ -92,8 +92,12 @@ pub struct Detections {
 
 /// Plays a scenario `runs` times, and sums up.
 pub fn simulate(scenario: &Scenario, runs: u32, seed: u64) -> Result<Simulated, ScenarioError> {
-    let played = simulate_runs(scenario, runs, seed)?;
-    let total = f64::from(runs);
+    Ok(sum_up(scenario, &simulate_runs(scenario, runs, seed)?))
+}
+
+/// What came of deployments of this scenario.
+pub(super) fn sum_up(scenario: &Scenario, played: &[Run]) -> Simulated {
+    let total = count(played.len() as u64);
     let rolled_back = played
         .iter()
         .filter(|run| run.detection_s.is_some())
@@ -103,7 +107,7 @@ pub fn simulate(scenario: &Scenario, runs: u32, seed: u64) -> Result<Simulated, 
     failures.sort_by(f64::total_cmp);
     detections.sort_by(f64::total_cmp);
     let excess = |run: &Run| count(run.failures) - scenario.p_blue * count(run.green_requests);
-    Ok(Simulated {
+    Simulated {
         p_rollback: count(rolled_back as u64) / total,
         t_full_s: scenario.exposure().full_at(),
         t_done_s: scenario.done_at(),
@@ -121,7 +125,7 @@ pub fn simulate(scenario: &Scenario, runs: u32, seed: u64) -> Result<Simulated, 
             q90: quantile(&detections, 90),
             q95: quantile(&detections, 95),
         }),
-    })
+    }
 }
 
 /// Plays a scenario `runs` times. The same seed gives the same deployments.

@@ -12,6 +12,7 @@
 mod finding;
 mod lint;
 mod reach;
+mod words;
 
 use std::time::Duration;
 

@@ -9,7 +9,8 @@ use rollout::simulate::{
 use rollout::smoke;
 use rollout::traffic::TrafficRouting;
 
-fn alarm() -> Alarm {
+/// The alarm of section 10: more than 10 failures of green in two minutes of two.
+pub fn alarm() -> Alarm {
     Alarm {
         threshold: 10.0,
         period: 60.0,
@@ -22,7 +23,8 @@ fn alarm() -> Alarm {
     }
 }
 
-fn judge(batch_seconds: f64, delay: f64) -> JudgeDetector {
+/// The default judge.
+pub fn judge(batch_seconds: f64, delay: f64) -> JudgeDetector {
     JudgeDetector {
         batch_seconds,
         delay,
@@ -30,7 +32,8 @@ fn judge(batch_seconds: f64, delay: f64) -> JudgeDetector {
     }
 }
 
-fn scenario(strategy: TrafficRouting, p_green: f64) -> Scenario {
+/// The release of section 10, watched by that alarm.
+pub fn scenario(strategy: TrafficRouting, p_green: f64) -> Scenario {
     Scenario {
         rate: 20.0,
         p_blue: 0.001,
