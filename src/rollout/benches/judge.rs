@@ -1,14 +1,17 @@
 //! What the judge and the simulator cost: `cargo bench -p rollout --bench judge`.
 //!
 //! Each figure is the best of several rounds on one core: the machine's other work only ever
-//! adds.
+//! adds. With `--json` they come as one JSON object, together with the inputs and the results,
+//! so that `benches/judge/run` can do the same with other tools and compare both.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rollout::judge::{Batch, Config, Histogram, Judge, Latency, Side};
-use rollout::simulate::{Alarm, JudgeDetector, Phase, Scenario, Scope, exact, simulate_runs};
+use rollout::simulate::simulate_runs;
+use rollout::simulate::{Alarm, JudgeDetector, Phase, Scenario, Scope, exact, simulate};
 use rollout::traffic::TrafficRouting;
+use serde_json::{Value, json};
 
 const ROUNDS: u32 = 7;
 
@@ -26,12 +29,34 @@ fn best(mut round: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    judge_updates();
-    simulator();
+    let figures =
+        json!({ "judge": judge_updates(), "simulator": simulator(), "exact": formulas() });
+    if std::env::args().any(|argument| argument == "--json") {
+        println!("{figures}");
+        return;
+    }
+    let figure = |part: &str, each: &dyn Fn(&Value) -> String| {
+        for figure in figures[part].as_array().into_iter().flatten() {
+            println!(
+                "{}: {}",
+                figure["name"].as_str().unwrap_or_default(),
+                each(figure)
+            );
+        }
+    };
+    let seconds = |figure: &Value| figure["seconds"].as_f64().unwrap_or(f64::NAN);
+    figure("judge", &|f| {
+        format!("{:.1} us an update", seconds(f) * 1e6)
+    });
+    figure("simulator", &|f| {
+        format!("{:.0} deployments a second and core", 1.0 / seconds(f))
+    });
+    figure("exact", &|f| format!("{:.1} us", seconds(f) * 1e6));
 }
 
-fn judge_updates() {
-    let side = |requests, errors, latency: Option<[i64; 4]>| Side {
+/// Seconds of an update of the default judge by a batch of 100,000 requests.
+fn judge_updates() -> Vec<Value> {
+    let side = |(requests, errors), latency: Option<[i64; 4]>| Side {
         requests,
         errors,
         latency: latency.map(|counts| Histogram::Counts(counts.to_vec())),
@@ -43,46 +68,58 @@ fn judge_updates() {
         }),
         ..Config::default()
     };
+    let slow_ms = Some([12_500, 10_500, 1_800, 200]);
+    let (few, many) = (
+        ((90_000, 90), (10_000, 200)),
+        ((50_000, 25_000), (50_000, 25_100)),
+    );
     let cases = [
         (
-            "10/90, 0.1 % and 2 % failing",
+            "judge, 10/90, 0.1 % and 2 % failing",
             Config::default(),
-            Batch::new(side(90_000, 90, None), side(10_000, 200, None)),
+            few,
+            None,
         ),
         (
-            "50/50, half of all failing",
+            "judge, 50/50, half of all failing",
             Config::default(),
-            Batch::new(side(50_000, 25_000, None), side(50_000, 25_000, None)),
+            many,
+            None,
         ),
         (
-            "50/50, half failing, latency at three quantiles",
+            "judge, the same, latency at three quantiles",
             slow,
-            Batch::new(
-                side(50_000, 25_000, Some([12_500, 10_500, 1_800, 200])),
-                side(50_000, 25_000, Some([12_500, 10_500, 1_800, 200])),
-            ),
+            many,
+            slow_ms,
         ),
     ];
-    for (name, config, batch) in cases {
-        let Ok(fresh) = Judge::new(config) else {
-            continue;
-        };
-        let updates = 50;
-        let seconds = best(|| {
-            let mut judge = fresh.clone();
-            for _ in 0..updates {
-                let _ = black_box(judge.observe(black_box(&batch)));
-            }
-        });
-        println!(
-            "judge, a batch of 100,000 requests, {name}: {:.1} us",
-            seconds / f64::from(updates) * 1e6
-        );
-    }
+    cases
+        .into_iter()
+        .filter_map(|(name, config, (blue, green), latency)| {
+            let fresh = Judge::new(config.clone()).ok()?;
+            let batch = Batch::new(side(blue, latency), side(green, latency));
+            let mut once = fresh.clone();
+            once.observe(&batch).ok()?;
+            let updates = 50;
+            let seconds = best(|| {
+                let mut judge = fresh.clone();
+                for _ in 0..updates {
+                    let _ = black_box(judge.observe(black_box(&batch)));
+                }
+            });
+            Some(json!({
+                "name": name,
+                "seconds": seconds / f64::from(updates),
+                "config": config,
+                "batch": batch,
+                "log_e": once.log_e(),
+            }))
+        })
+        .collect()
 }
 
-fn simulator() {
-    let alarm = Alarm {
+fn alarm(phase: Phase) -> Alarm {
+    Alarm {
         threshold: 10.0,
         period: 60.0,
         datapoints: 2,
@@ -90,54 +127,75 @@ fn simulator() {
         scope: Scope::Green,
         metric_delay: 60.0,
         poll_delay: 10.0,
-        phase: Phase::At(0.0),
-    };
-    let watched = Scenario {
+        phase,
+    }
+}
+
+fn watched(phase: Phase) -> Scenario {
+    Scenario {
         rate: 20.0,
         p_blue: 0.001,
         p_green: 0.02,
         rollback_seconds: 30.0,
         bake_minutes: 15.0,
         strategy: TrafficRouting::canary(10, 5),
-        alarm: Some(alarm),
+        alarm: Some(alarm(phase)),
         judge: None,
         smoke: None,
-    };
+    }
+}
+
+/// Seconds of one simulated deployment.
+fn simulator() -> Vec<Value> {
+    let alarmed = watched(Phase::At(0.0));
     let both = Scenario {
         judge: Some(JudgeDetector {
             batch_seconds: 60.0,
             delay: 70.0,
             config: Config::default(),
         }),
-        ..watched.clone()
+        ..alarmed.clone()
     };
     let good = both.of_a_good_version();
-    for (name, scenario, runs) in [
-        ("alarm only, 2 % failing", &watched, 100_000),
-        ("alarm and judge, 2 % failing", &both, 5_000),
-        ("alarm and judge, a good version", &good, 2_000),
-    ] {
+    [
+        ("simulator, alarm only, 2 % failing", &alarmed, 100_000),
+        ("simulator, alarm and judge, 2 % failing", &both, 5_000),
+        ("simulator, alarm and judge, a good version", &good, 2_000),
+    ]
+    .into_iter()
+    .map(|(name, scenario, runs)| {
         let seconds = best(|| {
             let _ = black_box(simulate_runs(black_box(scenario), runs, 1));
         });
-        println!(
-            "simulator, {name}: {:.0} deployments a second and core",
-            f64::from(runs) / seconds
-        );
-    }
-    let uniform = Scenario {
-        alarm: Some(Alarm {
-            phase: Phase::Uniform,
-            ..alarm
-        }),
-        ..watched.clone()
-    };
-    for (name, scenario) in [("one phase", &watched), ("mean of 60 phases", &uniform)] {
+        json!({
+            "name": name,
+            "seconds": seconds / f64::from(runs),
+            "scenario": scenario,
+            "result": simulate(scenario, runs, 1).ok(),
+        })
+    })
+    .collect()
+}
+
+/// Seconds of an exact result.
+fn formulas() -> Vec<Value> {
+    [
+        ("exact result, one phase", watched(Phase::At(0.0))),
+        ("exact result, mean of 60 phases", watched(Phase::Uniform)),
+    ]
+    .into_iter()
+    .map(|(name, scenario)| {
         let seconds = best(|| {
             for _ in 0..100 {
-                let _ = black_box(exact(black_box(scenario)));
+                let _ = black_box(exact(black_box(&scenario)));
             }
         });
-        println!("exact result, {name}: {:.1} us", seconds / 100.0 * 1e6);
-    }
+        json!({
+            "name": name,
+            "seconds": seconds / 100.0,
+            "scenario": scenario,
+            "result": exact(&scenario).ok(),
+        })
+    })
+    .collect()
 }
