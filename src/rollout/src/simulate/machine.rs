@@ -1,9 +1,10 @@
 //! The state machine that is simulated.
 //!
 //! What the weights do, and what becomes of a deployment that an alarm, the judge or a hook
-//! stops, is not known here: [`Deployment`] is asked, once for the weights of an undisturbed
-//! deployment, and by every simulated one from its first request on. Only its waiting is left
-//! out: it is woken where its plan has a step, not for every look at alarms that are good.
+//! stops, is not known here: [`Deployment`] is asked, for the weights of an undisturbed deployment,
+//! and for what it does at each moment at which a detector can act. It is pure, so it is asked
+//! each question once, however many simulated deployments have it. Only its waiting is left out:
+//! it is woken where its plan has a step, not for every look at alarms that are good.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -101,7 +102,7 @@ impl Machine {
         Exposure::seen(self.stages.iter().copied())
     }
 
-    /// Plays one deployment up to the moment at which a detector acts, `at` seconds after
+    /// Plays a deployment up to the moment at which a detector acts, `at` seconds after
     /// green's first request: whether all traffic is back on blue then.
     pub fn stopped(&self, by: Detector, at: f64) -> bool {
         let mut deployment = self.begun.clone();
@@ -119,7 +120,7 @@ impl Machine {
         deployment.status() == DeploymentStatus::Stopped && deployment.weights() == Weights::BLUE
     }
 
-    /// Plays one deployment whose hook says no: whether no user ever meets green.
+    /// Plays a deployment whose hook says no: whether no user ever meets green.
     pub fn refused(&self) -> bool {
         let Some((deployment, execution_id)) = &self.gate else {
             return false;

@@ -3,7 +3,7 @@
 //! A [`Scenario`] is a strategy under Poisson traffic, with an alarm, the judge, both or neither
 //! as detectors. Where a formula exists it is used ([`exact`]: the alarm alone, in
 //! microseconds); where none does, deployments are played ([`simulate`]: seeded, the same
-//! numbers on every machine), each by the state machine of [`crate::deployment`] in virtual time:
+//! numbers on every machine) with the state machine of [`crate::deployment`] in virtual time:
 //! it sets the weights, is told of the alarm, the judge or the hook, and takes the traffic back.
 //!
 //! Model and formulas: the specification's section 10. Time zero is green's first production

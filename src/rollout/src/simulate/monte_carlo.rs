@@ -5,15 +5,18 @@
 //! all. A detector acts some time after the segment that convinced it; of the segment that
 //! contains that moment a binomial share has happened, and while traffic goes back, the
 //! weight stays as it was.
+//!
+//! The weights are those that the deployment's state machine sets, and it is told of every moment
+//! at which a detector can act, whether it then takes the traffic back; once for all deployments,
+//! because it gives equal answers to equal questions.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::exposure::Exposure;
 use super::machine::Machine;
 use super::sample::{Poisson, Source, binomial};
-use super::scenario::{Alarm, JudgeDetector, Scenario, ScenarioError};
+use super::scenario::{Alarm, Scenario, ScenarioError};
 use crate::judge::{Batch, Judge, Side};
 use crate::maths::count;
 
@@ -162,6 +165,10 @@ struct Segment {
     tail_served: usize,
     ends_period: bool,
     ends_batch: bool,
+    /// When the alarm, or the judge, acts on what it knows at the end of this segment, and takes
+    /// all traffic back by it.
+    alarm_acts: Option<f64>,
+    judge_acts: Option<f64>,
 }
 
 /// The segments of one phase of the alarm.
@@ -173,14 +180,12 @@ struct Layout {
 
 /// A scenario, prepared for many runs.
 struct Player<'a> {
-    machine: Machine,
     alarm: Option<&'a Alarm>,
-    judge: Option<(&'a JudgeDetector, Judge)>,
+    judge: Option<Judge>,
     layouts: Vec<Layout>,
     poissons: Vec<Poisson>,
     /// Whether any detector looks at blue.
     sees_blue: bool,
-    done: f64,
     /// P(the smoke test lets it pass), if there is one.
     smoke: Option<f64>,
 }
@@ -205,30 +210,25 @@ impl<'a> Player<'a> {
     fn new(scenario: &'a Scenario) -> Result<Player<'a>, ScenarioError> {
         let mut poissons = Poissons::default();
         let machine = Machine::new(scenario);
-        let exposure = machine.exposure();
         let phases = match &scenario.alarm {
             None => vec![None],
             Some(alarm) => alarm.phases().into_iter().map(Some).collect(),
         };
         let layouts = phases
             .into_iter()
-            .map(|phase| Layout::new(scenario, &exposure, phase, &mut poissons))
+            .map(|phase| Layout::new(scenario, &machine, phase, &mut poissons))
             .collect();
         let judge = match &scenario.judge {
             None => None,
-            Some(detector) => Some((detector, Judge::new(detector.config.clone())?)),
+            Some(detector) => Some(Judge::new(detector.config.clone())?),
         };
         Ok(Player {
-            machine,
             sees_blue: judge.is_some() || scenario.alarm.is_some_and(|alarm| alarm.scope.sees().1),
             alarm: scenario.alarm.as_ref(),
             judge,
             layouts,
             poissons: poissons.all,
-            done: scenario.done_at(),
-            smoke: scenario
-                .smoke
-                .is_some()
+            smoke: (scenario.smoke.is_some() && machine.refused())
                 .then(|| scenario.passes_smoke())
                 .transpose()?,
         })
@@ -245,7 +245,7 @@ impl<'a> Player<'a> {
             detection_s: None,
             stopped_by: None,
         };
-        if self.smoke.is_some_and(|passes| source.uniform() >= passes) && self.machine.refused() {
+        if self.smoke.is_some_and(|passes| source.uniform() >= passes) {
             run.stopped_by = Some(Detector::Smoke);
             return run;
         }
@@ -279,9 +279,7 @@ impl<'a> Player<'a> {
                 self.roll_back(&mut run, segment, source);
             }
         }
-        if let Some((at, detector)) = watch.first
-            && self.machine.stopped(detector, at)
-        {
+        if let Some((at, detector)) = watch.first {
             run.detection_s = Some(at);
             run.stopped_by = Some(detector);
         }
@@ -321,7 +319,7 @@ impl Watch {
             alarm_waits: player.alarm.is_some(),
             history: 0,
             period_failures: before,
-            judge: player.judge.as_ref().map(|(_, judge)| judge.clone()),
+            judge: player.judge.clone(),
             batch: no_batch(),
         }
     }
@@ -347,11 +345,11 @@ impl Watch {
                 self.history = alarm.remember(self.history, breach);
                 if alarm.fires(self.history) {
                     self.alarm_waits = false;
-                    self.acts(segment.end + alarm.delay(), Detector::Alarm, player.done);
+                    self.acts(segment.alarm_acts, Detector::Alarm);
                 }
             }
         }
-        if let (Some(judge), Some((detector, _))) = (&mut self.judge, &player.judge) {
+        if let Some(judge) = &mut self.judge {
             let blue_served = player.draw(segment.blue_served, source);
             add(&mut self.batch.baseline, blue_failed, blue_served);
             add(&mut self.batch.candidate, failed, served);
@@ -361,15 +359,16 @@ impl Watch {
                 let accused = judge.observe(&batch).is_ok_and(|j| !j.abort.is_empty());
                 if accused {
                     self.judge = None;
-                    self.acts(segment.end + detector.delay, Detector::Judge, player.done);
+                    self.acts(segment.judge_acts, Detector::Judge);
                 }
             }
         }
     }
 
-    fn acts(&mut self, at: f64, detector: Detector, done: f64) {
-        let sooner = self.first.is_none_or(|(first, _)| at < first);
-        if at <= done && sooner {
+    fn acts(&mut self, at: Option<f64>, detector: Detector) {
+        if let Some(at) = at
+            && self.first.is_none_or(|(first, _)| at < first)
+        {
             self.first = Some((at, detector));
         }
     }
@@ -390,10 +389,11 @@ fn add(side: &mut Option<Side>, failed: u64, served: u64) {
 impl Layout {
     fn new(
         scenario: &Scenario,
-        exposure: &Exposure,
+        machine: &Machine,
         phase: Option<f64>,
         poissons: &mut Poissons,
     ) -> Layout {
+        let exposure = machine.exposure();
         let done = scenario.done_at();
         let mut edges = vec![0.0, done];
         let multiples = |every: f64, shift: f64| {
@@ -424,6 +424,13 @@ impl Layout {
             let green = scenario.rate * (end - start) * weight;
             let blue = scenario.rate * (end - start) * (1.0 - weight);
             let tail = scenario.rate * scenario.rollback_seconds * weight;
+            let (ends_period, ends_batch) = (among(&periods, end), among(&batches, end));
+            let acts = |ends: bool, by: Detector, delay: Option<f64>| {
+                let at = end + delay.filter(|_| ends)?;
+                (at <= done && machine.stopped(by, at)).then_some(at)
+            };
+            let alarm_delay = scenario.alarm.map(|alarm| alarm.delay());
+            let judge_delay = scenario.judge.as_ref().map(|judge| judge.delay);
             Segment {
                 start,
                 end,
@@ -433,8 +440,10 @@ impl Layout {
                 blue_served: poissons.of(blue * (1.0 - scenario.p_blue)),
                 tail_failed: poissons.of(tail * scenario.p_green),
                 tail_served: poissons.of(tail * (1.0 - scenario.p_green)),
-                ends_period: among(&periods, end),
-                ends_batch: among(&batches, end),
+                ends_period,
+                ends_batch,
+                alarm_acts: acts(ends_period, Detector::Alarm, alarm_delay),
+                judge_acts: acts(ends_batch, Detector::Judge, judge_delay),
             }
         };
         let segments = edges
