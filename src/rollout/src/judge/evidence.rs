@@ -71,6 +71,12 @@ impl Judge {
 }
 
 impl Evidence {
+    /// The anytime p-value: at most how likely a version that is not to blame would ever look so
+    /// bad. 1 without a decision; 0 where no float is as small.
+    pub fn p_value(&self) -> f64 {
+        (-self.log_e).exp().min(1.0)
+    }
+
     /// The anytime p-value as people read it: "1 in 400", "1 in 10^40"; rounded down to what is
     /// surely true.
     pub fn chance(&self) -> String {

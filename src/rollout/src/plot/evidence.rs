@@ -1,5 +1,7 @@
 //! The evidence over time: what the judge saw, and when it was enough.
 
+use serde::{Deserialize, Serialize};
+
 use super::svg::{Anchor, Axis, Frame, Sheet, time_axis};
 use crate::judge::{Config, Decision, LogE, needed};
 
@@ -17,7 +19,7 @@ pub struct Evidence<'a> {
 }
 
 /// One batch's end.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moment {
     /// Seconds since green's first production request.
     pub at: f64,
@@ -26,7 +28,7 @@ pub struct Moment {
 }
 
 /// When something was decided.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Marked {
     /// Seconds since green's first production request.
     pub at: f64,

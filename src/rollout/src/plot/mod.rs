@@ -8,11 +8,13 @@
 
 mod blast;
 mod evidence;
+mod history;
 mod rates;
 mod svg;
 mod trade_off;
 
 pub use blast::blast_radius;
 pub use evidence::{Evidence, Marked, Moment, evidence};
+pub use history::History;
 pub use rates::{Rates, Served, rates};
 pub use trade_off::trade_off;

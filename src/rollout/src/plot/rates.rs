@@ -1,5 +1,7 @@
 //! The error rates that the evidence comes from.
 
+use serde::{Deserialize, Serialize};
+
 use super::svg::{Anchor, Axis, Frame, Sheet, time_axis};
 use crate::interval::confidence_sequence;
 use crate::judge::Total;
@@ -15,7 +17,7 @@ pub struct Rates<'a> {
 }
 
 /// One batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Served {
     /// Its end, in seconds since green's first production request.
     pub at: f64,

@@ -277,7 +277,10 @@ fn trips(
     (traffic, least): (Traffic, f64),
     (scope, phase): (Scope, Phase),
 ) -> Option<f64> {
-    if definition.evaluation_periods > LONGEST_MEMORY {
+    let release = plan.spec.routing.duration() + plan.spec.termination_wait;
+    let periods = release.as_secs_f64() / definition.period.as_secs_f64();
+    let histories = f64::from(definition.evaluation_periods.saturating_sub(1)).exp2();
+    if periods * histories > DEAR {
         return None;
     }
     let alarm = Alarm {
@@ -389,12 +392,12 @@ fn judge(plan: &Plan) -> Option<Finding> {
     })
 }
 
-/// The longest memory of an alarm (N) whose false alarms are computed: there are up to 2^(N-1)
-/// histories to follow.
-const LONGEST_MEMORY: u32 = 10;
+/// How many steps are worth a false alarm's probability: periods times the 2^(N-1) histories that
+/// an alarm can have.
+const DEAR: f64 = 100_000.0;
 
 /// How far the mean over all positions of the periods may lie above one in the middle.
-const ROUNDS: u8 = 20;
+const ROUNDS: u8 = 5;
 
 /// The longest interval that is proposed, in minutes.
 const LONGEST_INTERVAL: u64 = 240;

@@ -8,6 +8,31 @@
 //!
 //! Nothing here depends on chance but the probability of a false alarm, and that is computed
 //! ([`crate::simulate::exact`]).
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use rollout::deployment::Spec;
+//! use rollout::timeline::{Plan, Timeline, Traffic, findings};
+//! use rollout::traffic::TrafficRouting;
+//!
+//! let spec = Spec {
+//!     routing: TrafficRouting::canary(10, 5),
+//!     termination_wait: Duration::from_secs(300),
+//!     ..Spec::new("d-AAAAAAAAA", "d-BBBBBBBBB")
+//! };
+//! let groups = ["targetgroup/shop-a/1", "targetgroup/shop-b/2"].map(str::to_owned);
+//! let plan = Plan {
+//!     traffic: Some(Traffic::of(20.0)),
+//!     ..Plan::new(spec, groups)
+//! };
+//! let timeline = Timeline::of(&plan)?;
+//! assert_eq!(timeline.full_at - timeline.traffic_at, Duration::from_secs(300));
+//! for finding in findings(&plan)? {
+//!     println!("{finding}; {}", finding.mend());
+//! }
+//! # Ok::<(), rollout::timeline::PlanError>(())
+//! ```
 
 mod finding;
 mod lint;
@@ -116,6 +141,7 @@ impl Traffic {
 }
 
 const MAX_RATE: f64 = 1e7;
+const LONGEST: Duration = Duration::from_hours(24 * 30);
 
 /// Why there is no timeline.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -143,6 +169,14 @@ pub enum PlanError {
     /// The judge's configuration is refused.
     #[error(transparent)]
     Judge(#[from] ConfigError),
+    /// Something takes longer than is plausible.
+    #[error("{field} of {value:?}: give at most {} days", LONGEST.as_secs() / 86_400)]
+    Wait {
+        /// Which.
+        field: &'static str,
+        /// What it is.
+        value: Duration,
+    },
     /// The judge's batches have no length.
     #[error("batches of {0} seconds for the judge: give more than 0")]
     Batch(f64),
@@ -174,6 +208,17 @@ impl Plan {
     /// Checks every part.
     pub fn validate(&self) -> Result<(), PlanError> {
         self.spec.routing.validate()?;
+        let waits = [
+            ("a termination wait", self.spec.termination_wait),
+            ("a ready wait", self.spec.ready_wait.unwrap_or_default()),
+            ("an installation", self.world.install),
+            ("a hook", self.world.hook.unwrap_or_default()),
+            ("a delay of the metrics", self.metric_delay),
+            ("a delay of the polls", self.poll_delay),
+        ];
+        if let Some((field, value)) = waits.into_iter().find(|(_, wait)| *wait > LONGEST) {
+            return Err(PlanError::Wait { field, value });
+        }
         for alarm in &self.alarms {
             alarm.definition.validate()?;
         }

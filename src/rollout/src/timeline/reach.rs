@@ -230,7 +230,9 @@ fn fires(
         m => m,
     };
     let window = usize::try_from(definition.evaluation_periods).unwrap_or(usize::MAX);
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let mut breaches = std::collections::VecDeque::new();
+    let mut breaching = 0_usize;
     let mut start = -phase;
     for index in 1_u32.. {
         let end = f64::from(index) * period - phase;
@@ -239,12 +241,13 @@ fn fires(
         }
         let seen = exposure.exposure(end) - exposure.exposure(start);
         start = end;
-        breaches.push_back(seen > 0.0 && seen >= needs - 1e-9);
-        if breaches.len() > window {
-            breaches.pop_front();
+        let breach = seen > 0.0 && seen >= needs - 1e-9;
+        breaches.push_back(breach);
+        breaching += usize::from(breach);
+        if breaches.len() > window && breaches.pop_front() == Some(true) {
+            breaching -= 1;
         }
-        let breaching = breaches.iter().filter(|breach| **breach).count();
-        if breaching >= usize::try_from(wanted).unwrap_or(usize::MAX) {
+        if breaching >= wanted {
             return Some(end);
         }
     }

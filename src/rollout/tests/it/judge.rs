@@ -305,6 +305,8 @@ fn an_abort_after_a_pass_is_told() {
     assert_eq!(judgement.abort, [Reason::Relative, Reason::Objective]);
     assert_eq!(judge.abort().map(|verdict| verdict.at_batch), Some(9));
     assert_eq!(judge.evidence().decision, Decision::Abort);
+    assert_eq!(judge.standing(), Decision::Abort);
+    assert!(judge.evidence().p_value() < 1e-9);
 }
 
 #[test]
@@ -426,7 +428,7 @@ fn false_aborts_stay_within_the_promise() {
 /// The same of the default judge, for versions that meet the objective, some of them just.
 #[test]
 fn false_aborts_with_an_objective_stay_within_the_promise() {
-    const RUNS: u32 = 4_000;
+    const RUNS: u32 = 10_000;
     let aborts = false_aborts(Config::default(), RUNS, 7, |p| p.min(0.01));
     println!("{aborts} false aborts in {RUNS} runs of the default judge");
     assert!(f64::from(aborts) <= 0.0075 * f64::from(RUNS), "{aborts}");

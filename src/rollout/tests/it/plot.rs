@@ -1,8 +1,10 @@
 //! The pictures: the same bytes for the same data, and well-formed for any.
 
+use rollout::Timestamp;
+use rollout::judge::trial::Trial;
 use rollout::judge::{Batch, Config, Decision, Judge, Side, Total};
 use rollout::plot::{
-    Evidence, Marked, Moment, Rates, Served, blast_radius, evidence, rates, trade_off,
+    Evidence, History, Marked, Moment, Rates, Served, blast_radius, evidence, rates, trade_off,
 };
 use rollout::simulate::{Alarm, Comparison, JudgeDetector, Phase, Row, Scope};
 
@@ -132,6 +134,46 @@ fn the_blast_radius_and_the_trade_off() {
     let svg = trade_off(&rows);
     well_formed(&svg);
     insta::assert_snapshot!("the_trade_off", svg);
+}
+
+/// What a release program keeps of its trial gives the same pictures.
+#[test]
+fn a_trial_is_drawn_from_its_history() {
+    let played = played();
+    let mut trial = Trial::new(Config::default()).expect("valid");
+    let origin = Timestamp::from_secs(1_800_000_000);
+    let mut history = History::new(origin);
+    let side = |total: Total| {
+        let whole = |n: u64| i64::try_from(n).expect("small");
+        Side::new(whole(total.requests), whole(total.errors))
+    };
+    for (index, served) in (0_u64..).zip(&played.served) {
+        let start = Timestamp::from_secs(1_800_000_000 + 30 * index);
+        let end = Timestamp::from_secs(1_800_000_030 + 30 * index);
+        let percent = if index < 10 { 10 } else { 100 };
+        trial.weight_changed(start, percent);
+        history.weight(start, percent);
+        let batch = Batch::new(side(served.baseline), side(served.candidate));
+        for judged in trial.period(start, end, batch).expect("heard") {
+            history.push(&judged, trial.judge());
+        }
+    }
+    let config = Config::default();
+    let direct = evidence(&Evidence {
+        moments: &played.moments,
+        config: &config,
+        weights: &[(0.0, 10.0), (300.0, 100.0)],
+        verdict: played.verdict,
+    });
+    assert_eq!(history.evidence(trial.judge()), direct);
+    let direct = rates(&Rates {
+        batches: &played.served,
+        objective: Some(0.01),
+    });
+    assert_eq!(history.rates(trial.judge()), direct);
+    let saved = serde_json::to_string(&history).expect("writes");
+    let read: History = serde_json::from_str(&saved).expect("reads");
+    assert_eq!(read.rates(trial.judge()), direct);
 }
 
 #[test]

@@ -154,7 +154,15 @@ fn plans_without_a_meaning_are_refused() {
     fn traffic(plan: &mut Plan) -> &mut Traffic {
         plan.traffic.get_or_insert(Traffic::of(1.0))
     }
-    let cases: [(Change, &str); 10] = [
+    let cases: [(Change, &str); 12] = [
+        (
+            |p| p.spec.termination_wait = Duration::MAX,
+            "a termination wait of",
+        ),
+        (
+            |p| p.world.install = Duration::from_hours(721),
+            "an installation of",
+        ),
         (|p| traffic(p).rate = 0.0, "a rate of 0 "),
         (|p| traffic(p).rate = f64::NAN, "a rate of NaN"),
         (
