@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::judge::Decision;
 use crate::maths::count;
 
-/// How sure a smoke test must be. The default is the specification's.
+/// How sure a smoke test must be. The default is that of docs/judge.md.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {

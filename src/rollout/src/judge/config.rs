@@ -1,6 +1,6 @@
 //! What a judge is told before the release: how sure it must be, and of what.
 //!
-//! All defaults are those of the specification. A configuration is checked once, when a judge
+//! All defaults are those of docs/judge.md. A configuration is checked once, when a judge
 //! is made of it; after that nothing in the judge can divide by zero or lose its bound.
 
 use serde::{Deserialize, Serialize};

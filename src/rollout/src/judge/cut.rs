@@ -1,6 +1,6 @@
 //! Where batches begin and end.
 //!
-//! Three rules (specification, section 9). No batch straddles a change of the weights: the
+//! Three rules (docs/judge.md, "Data"). No batch straddles a change of the weights: the
 //! tests condition on each batch's totals, and a batch of two weights would be two tables
 //! pooled, which is how equal versions get accused. A period that straddles one is dropped:
 //! nobody can say which of its requests came before. Thin polls are merged until both sides

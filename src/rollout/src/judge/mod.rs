@@ -4,7 +4,7 @@
 //! with blue, which serve the same users at the same time, and may look after every batch
 //! without ever paying for it: each of its tests is an e-process, and the probability that one
 //! of them *ever* accuses a version that is no worse stays below its `alpha`, at any traffic
-//! split and under any common drift (see the specification's sections 1 and 3).
+//! split and under any common drift. docs/judge.md says how and why.
 //!
 //! - [`Config`]: how sure it must be, and of what. [`Judge::new`] checks it.
 //! - [`Batch`]: what a poll brings. [`Judge::observe`] takes it, or refuses it with its state

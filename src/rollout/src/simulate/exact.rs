@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// Planning formulas of the specification: (b^-k - 1)/(1 - b) periods for k in a row, and
+    /// Planning formulas: (b^-k - 1)/(1 - b) periods for k in a row, and
     /// r p (E[D] + R) failures when all traffic moves at once.
     #[test]
     fn agrees_with_the_planning_formulas() {

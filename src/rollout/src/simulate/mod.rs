@@ -6,7 +6,7 @@
 //! numbers on every machine) with the state machine of [`crate::deployment`] in virtual time:
 //! it sets the weights, is told of the alarm, the judge or the hook, and takes the traffic back.
 //!
-//! Model and formulas: the specification's section 10. Time zero is green's first production
+//! Model and formulas: docs/judge.md, "The simulator". Time zero is green's first production
 //! request; all times here are seconds, as floats, because integrals and delays are.
 
 mod compare;

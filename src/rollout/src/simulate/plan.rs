@@ -194,15 +194,15 @@ mod tests {
         let config = Config::default();
         let seconds = PLAN.relative_seconds(&config).expect("worse");
         assert!((seconds - 119.0).abs() < 0.5, "{seconds}");
-        // Section 10 simulates 240 s with batches of 60 s and 70 s of delay.
+        // The published simulation has 240 s with batches of 60 s and 70 s of delay.
         let acted = PLAN.until_abort(&config).expect("worse");
         assert!((acted - 240.0).abs() < 30.0, "{acted}");
-        // A clean version passes after 460 green requests (section 8).
+        // A clean version passes after 460 green requests (published).
         let pass = clean_pass_requests(&config).expect("objective");
         assert!((pass - 460.0).abs() < 10.0, "{pass}");
     }
 
-    /// Section 10's mean detections of the judge, at 2 % against 0.1 % and 20 requests a second,
+    /// The published mean detections of the judge, at 2 % against 0.1 % and 20 requests a second,
     /// are met within a quarter along every strategy.
     #[test]
     fn the_plan_follows_the_stages() {

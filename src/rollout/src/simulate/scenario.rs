@@ -1,4 +1,4 @@
-//! What is to be simulated. In JSON a scenario looks as in the specification's test vectors.
+//! What is to be simulated. In JSON a scenario looks as in the test vectors.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

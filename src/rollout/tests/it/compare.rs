@@ -6,7 +6,7 @@ use rollout::traffic::TrafficRouting;
 
 use crate::simulate::{alarm, judge, scenario};
 
-/// Side by side: what has a formula is the formula's, the rest is in section 10's table, and a
+/// Side by side: what has a formula is the formula's, the rest is in the published table, and a
 /// smoke test multiplies what it lets pass.
 #[test]
 fn every_strategy_side_by_side() {

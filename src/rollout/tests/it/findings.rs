@@ -289,8 +289,8 @@ fn a_threshold_that_a_good_version_trips() {
         panic!("{found:?}");
     };
     assert!((probability - same).abs() < 1e-12 && (enough + 1.0 - more).abs() < 1e-9);
-    // The alarm of the specification's section 10, on both sides, one of one above 3: 0.48 over
-    // 15 minutes of bake time.
+    // An alarm on both sides, one of one above 3: 0.48 over 15 minutes of bake time (a published
+    // figure).
     let found = lint(|plan| {
         plan.spec.termination_wait = Duration::from_mins(15);
         plan.spec.test_listener = false;

@@ -409,7 +409,7 @@ fn false_aborts(config: Config, runs: u32, seed: u64, level: impl Fn(f64) -> f64
 }
 
 /// The promise: of 10,000 releases of a version that is equal, at 10/90 and with drift, at most
-/// the promised share is ever accused. The specification measured 0.0007 to 0.0020 against the
+/// the promised share is ever accused. Others measured 0.0007 to 0.0020 against the
 /// bound of 0.005; a judge that pools its batches or looks naively accuses nearly all of them.
 #[test]
 fn false_aborts_stay_within_the_promise() {

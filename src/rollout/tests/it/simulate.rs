@@ -1,5 +1,5 @@
-//! The simulator against its own formulas, against the specification's measured figures, and
-//! against nonsense.
+//! The simulator against its own formulas, against published figures (of others who measured the
+//! same models), and against nonsense.
 
 use rollout::judge::ConfigError;
 use rollout::simulate::{
@@ -9,7 +9,7 @@ use rollout::simulate::{
 use rollout::smoke;
 use rollout::traffic::TrafficRouting;
 
-/// The alarm of section 10: more than 10 failures of green in two minutes of two.
+/// The alarm of the published table: more than 10 failures of green in two minutes of two.
 pub fn alarm() -> Alarm {
     Alarm {
         threshold: 10.0,
@@ -32,7 +32,7 @@ pub fn judge(batch_seconds: f64, delay: f64) -> JudgeDetector {
     }
 }
 
-/// The release of section 10, watched by that alarm.
+/// The release of the published table, watched by that alarm.
 pub fn scenario(strategy: TrafficRouting, p_green: f64) -> Scenario {
     Scenario {
         rate: 20.0,
@@ -121,7 +121,7 @@ fn chance_agrees_with_the_formula() {
 /// A strategy each.
 type Row = [(f64, f64, f64); 5];
 
-/// The strategies of the table of section 10.
+/// The strategies of the published table.
 const STRATEGIES: [TrafficRouting; 5] = [
     TrafficRouting::AllAtOnce,
     TrafficRouting::canary(10, 5),

@@ -1,4 +1,4 @@
-//! The specification's test vectors: every number of every case within its tolerance.
+//! The test vectors: every number of every case within its tolerance.
 //!
 //! The vectors are data (`tests/vectors/canary`, format in its README); this reads the
 //! directory, so a case that is added is a case that is tested.
