@@ -7,13 +7,14 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::state::Objective;
 use super::{Decision, Judge, Reason, Total, latency};
 
 /// What a judge can say for its decision. [`Display`](fmt::Display) makes a sentence of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Evidence {
     /// ABORT also where it came after a PASS.
     pub decision: Decision,

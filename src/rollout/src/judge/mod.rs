@@ -103,7 +103,8 @@ pub enum Status {
 }
 
 /// What a batch changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Judgement {
     /// Whether the batch said anything.
     pub status: Status,

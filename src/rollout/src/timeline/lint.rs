@@ -221,9 +221,6 @@ fn good_version(plan: &Plan, definition: &Definition) -> Option<Finding> {
     let Needs::Failures(least) = Needs::of(definition) else {
         return None;
     };
-    if Counts::of(&definition.metric) != Counts::TargetFailures {
-        return None;
-    }
     // Roles swap: an alarm on a group watches blue one time and green the other.
     let scopes: &[(Scope, Option<Side>)] =
         if definition.metric.dimensions.contains_key("TargetGroup") {
@@ -285,39 +282,18 @@ fn trips(
     }
     let alarm = Alarm {
         threshold: least - 1.0,
-        period: definition.period.as_secs_f64(),
-        datapoints: match definition.datapoints_to_alarm {
-            0 => definition.evaluation_periods,
-            m => m,
-        },
-        evaluation_periods: definition.evaluation_periods,
         scope,
-        metric_delay: plan.metric_delay.as_secs_f64(),
-        poll_delay: plan.poll_delay.as_secs_f64(),
         phase,
+        ..plan.detector(definition)?
     };
-    let scenario = scenario(plan, &plan.spec.routing, traffic);
     let good = Scenario {
         alarm: Some(alarm),
         judge: None,
-        ..scenario.of_a_good_version()
+        ..plan
+            .unwatched(&plan.spec.routing, traffic)
+            .of_a_good_version()
     };
     exact(&good).ok().map(|exact| exact.p_detect)
-}
-
-/// The release of the regression, watched by the judge.
-fn scenario(plan: &Plan, strategy: &TrafficRouting, traffic: Traffic) -> Scenario {
-    Scenario {
-        rate: traffic.rate,
-        p_blue: traffic.failing,
-        p_green: traffic.regression,
-        rollback_seconds: 0.0,
-        bake_minutes: plan.spec.termination_wait.as_secs_f64() / 60.0,
-        strategy: *strategy,
-        alarm: None,
-        judge: plan.judge.clone(),
-        smoke: None,
-    }
 }
 
 /// Whether anything sees a green that refuses connections. Without any alarm nobody expects it.
@@ -344,7 +320,7 @@ fn judge(plan: &Plan) -> Option<Finding> {
     }
     let traffic = plan.traffic.filter(|t| t.regression > t.failing)?;
     let takes = |routing: &TrafficRouting| {
-        let seconds = until_abort(&scenario(plan, routing, traffic))?;
+        let seconds = until_abort(&plan.unwatched(routing, traffic))?;
         let window = window(routing, plan.spec.termination_wait);
         Some((seconds, seconds <= window.length.as_secs_f64()))
     };

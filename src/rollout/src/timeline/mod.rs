@@ -36,6 +36,7 @@
 
 mod finding;
 mod lint;
+mod play;
 mod reach;
 mod words;
 

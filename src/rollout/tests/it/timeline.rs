@@ -6,7 +6,7 @@ use rollout::alarm::{Comparison, Definition, Metric, MissingData, Statistic};
 use rollout::deployment::{Alarms, Spec};
 use rollout::judge::Config;
 use rollout::lifecycle::LifecycleEvent;
-use rollout::simulate::JudgeDetector;
+use rollout::simulate::{JudgeDetector, Scope, simulate};
 use rollout::timeline::{Plan, PlanError, Timeline, Traffic, Watched, findings, longest};
 use rollout::traffic::TrafficRouting;
 
@@ -146,6 +146,34 @@ fn a_timeline_says_when_and_who() {
     let written = serde_json::to_value(&timeline).expect("writes");
     assert_eq!(written["alarms"][0]["earliest"]["after_ms"], 76_000);
     assert_eq!(written["traffic_at_ms"], 72_500);
+}
+
+/// What the simulator plays of a plan is the plan: the same alarm, whatever its comparison.
+#[test]
+fn a_plan_can_be_played() {
+    let plan = plan();
+    let scenario = plan.scenario(30.0).expect("known traffic");
+    let alarm = scenario.alarm.expect("there");
+    assert_eq!((alarm.scope, alarm.datapoints), (Scope::Green, 1));
+    assert!((alarm.threshold - 10.0).abs() < 1e-9 && (alarm.metric_delay - 60.0).abs() < 1e-9);
+    assert!((scenario.done_at() - 600.0).abs() < 1e-9);
+    assert!(simulate(&scenario, 20, 1).is_ok());
+    let mut definition = plan.alarms[0].definition.clone();
+    definition.comparison = Comparison::GreaterThanOrEqualToThreshold;
+    definition.threshold = 11.0;
+    definition.datapoints_to_alarm = 0;
+    assert_eq!(plan.detector(&definition), Some(alarm));
+    definition.metric = metric(FAILURES, None);
+    assert_eq!(
+        plan.detector(&definition).map(|alarm| alarm.scope),
+        Some(Scope::All)
+    );
+    assert_eq!(plan.detector(&plan.alarms[2].definition), None);
+    let unknown = Plan {
+        traffic: None,
+        ..plan
+    };
+    assert_eq!(unknown.scenario(30.0), None);
 }
 
 #[test]
