@@ -11,6 +11,7 @@
 //! - [`archive`] opens one, ours or skopeo's, and verifies every byte that a digest covers.
 //! - [`unpack`] lays its layers out as a root file system, and cannot be led outside the directory.
 //! - [`bundle`] writes and verifies what is released: image, templates, migrations and `bundle.json`.
+//! - [`function`] packs a Lambda function, and unpacks one.
 //! - `push` (feature `push`) sends an image to a registry, unchanged, and compares the digest it answers.
 //!
 //! Everything but `push` is synchronous and brings no async runtime: the packer is built inside Nix,
@@ -21,6 +22,7 @@ mod beside;
 pub mod bundle;
 pub mod digest;
 pub mod elf;
+pub mod function;
 pub mod image;
 mod json;
 pub mod layer;

@@ -1,6 +1,7 @@
 //! One module a command, each with its arguments.
 
 mod bundle;
+mod function;
 mod image;
 mod inspect;
 mod push;
@@ -11,10 +12,10 @@ use std::io::{self, Write};
 
 use clap::{Parser, ValueEnum};
 
-/// Makes, inspects, unpacks and pushes OCI images and bundles.
+/// Makes, inspects, unpacks and pushes OCI images and bundles; packs Lambda functions.
 ///
 /// The same inputs give the same bytes on any machine: nothing of the user, the clock, the locale or the
-/// file system gets into an image or a bundle.
+/// file system gets into an image, a bundle or a package.
 #[derive(Parser)]
 #[command(name = "oci", version, max_term_width = 100)]
 pub(crate) enum Command {
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Image(image::Arguments),
     /// Make a bundle of an image, templates and migrations.
     Bundle(bundle::Arguments),
+    /// Pack a program as the deployment package of a Lambda function.
+    Function(function::Arguments),
     /// Verify an image archive or a bundle, and show what is in it.
     Inspect(inspect::Arguments),
     /// Unpack an image as a root file system.
@@ -35,6 +38,7 @@ impl Command {
         match self {
             Self::Image(arguments) => arguments.run(),
             Self::Bundle(arguments) => arguments.run(),
+            Self::Function(arguments) => arguments.run(),
             Self::Inspect(arguments) => arguments.run(),
             Self::Unpack(arguments) => arguments.run(),
             Self::Push(arguments) => arguments.run(),

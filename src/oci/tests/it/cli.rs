@@ -11,7 +11,7 @@ use crate::support::{oci, run, small_image, stdout};
 #[test]
 fn help_of_every_command() {
     let help = stdout(&run(oci().arg("--help")));
-    for command in ["image", "bundle", "inspect", "unpack", "push"] {
+    for command in ["image", "bundle", "function", "inspect", "unpack", "push"] {
         assert!(help.contains(command));
         let help = stdout(&run(oci().args([command, "--help"])));
         assert!(help.contains("Usage: oci "), "{help}");
