@@ -198,7 +198,7 @@ impl Stage {
         &self.secrets
     }
 
-    /// The hook functions: Lambda's API is not served, so they are put here.
+    /// The hook functions: Lambda's API is not served, so they are made here.
     pub fn functions(&self) -> &Functions {
         &self.functions
     }
@@ -220,6 +220,7 @@ impl Stage {
             server.stop().await;
         }
         self.codedeploy.shutdown();
+        self.functions.shutdown().await;
         self.ecs.shutdown().await;
         self.load_balancer.stop().await;
         if let Err(error) = self.postgres.stop().await {
@@ -231,6 +232,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.codedeploy.shutdown();
+        self.functions.close();
         self.ecs.close();
         if let Some(dir) = self.made.take()
             && let Err(error) = runtime::remove_tree(&dir)

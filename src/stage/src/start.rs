@@ -21,7 +21,7 @@ use crate::{
     ecs::{self, Ecs},
     elb::{self, LoadBalancer},
     events::Events,
-    functions::Functions,
+    functions::{Functions, Place},
     leftovers::Claim,
     postgres::{Postgres, PostgresOptions},
     registry::Registry,
@@ -104,7 +104,15 @@ impl Stage {
             &stack.buckets,
         )
         .map_err(in_dir)?;
-        let (secrets, functions) = (Secrets::new(), Functions::new());
+        let secrets = Secrets::new();
+        let functions = Functions::new(Place {
+            claim: claim.clone(),
+            endpoint_url: format!("http://{api}"),
+            region: stack.region.clone(),
+            account_id: stack.account_id.clone(),
+            access_key: options.access_key.clone(),
+            secret_key: options.secret_key.clone(),
+        });
         let ecs = Ecs::new(ecs::Parts {
             clock,
             events: events.clone(),

@@ -10,6 +10,8 @@ mod elb_metrics;
 mod elb_proxy;
 mod elb_routing;
 mod elb_support;
+mod functions;
+mod hooks;
 mod postgres;
 mod registry;
 mod runtime;

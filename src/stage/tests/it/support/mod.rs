@@ -61,24 +61,45 @@ pub fn test_image_spec() -> ImageSpec {
 /// The statically linked test program on this machine.
 pub fn test_program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let source = here("task.rs");
-        let path = kept().join("task");
-        if is_older(&path, std::slice::from_ref(&source)) {
+    PROGRAM.get_or_init(|| built("task")).clone()
+}
+
+/// The deployment package of the test function (`function.rs` beside this file).
+pub fn test_function() -> PathBuf {
+    static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
+    let pack = || {
+        let program = built("function");
+        let path = kept().join("function.zip");
+        if is_older(&path, std::slice::from_ref(&program)) {
             at_once(&path, |path| {
-                let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
-                let built = Command::new(rustc)
-                    .args(["--edition=2024", "-O", "-Ctarget-feature=+crt-static"])
-                    .arg("--crate-name=task")
-                    .arg("-o")
-                    .args([path, &source])
-                    .status();
-                assert!(built.unwrap().success(), "cannot build the test program");
+                oci::function::write(&program, path).unwrap();
             });
         }
         path
     };
-    PROGRAM.get_or_init(build).clone()
+    PACKAGE.get_or_init(pack).clone()
+}
+
+/// A program of one source file beside this one, linked statically.
+fn built(name: &str) -> PathBuf {
+    let source = here(&format!("{name}.rs"));
+    let path = kept().join(name);
+    if is_older(&path, std::slice::from_ref(&source)) {
+        at_once(&path, |path| {
+            let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+            let built = Command::new(rustc)
+                .args(["--edition=2024", "-O", "-Ctarget-feature=+crt-static"])
+                .arg(format!("--crate-name={name}"))
+                .arg("-o")
+                .args([path, &source])
+                .status();
+            assert!(
+                built.unwrap().success(),
+                "cannot build the test program {name}"
+            );
+        });
+    }
+    path
 }
 
 fn here(name: &str) -> PathBuf {
