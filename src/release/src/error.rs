@@ -63,6 +63,33 @@ pub enum Error {
         /// The versions there are.
         known: String,
     },
+    /// The strategy hooks in a function that the target does not have.
+    #[error(
+        "the strategy hooks the function `{name}` to {event}, and the target {target} has none of that name; it has: {known}. Choose another strategy, or name the function in the target's `hooks`"
+    )]
+    UnknownFunction {
+        /// The function's name in release.toml.
+        name: String,
+        /// The lifecycle event.
+        event: &'static str,
+        /// The target.
+        target: String,
+        /// The functions that it has.
+        known: String,
+    },
+    /// A function of the rehearsal has no deployment package.
+    #[error(
+        "cannot rehearse with the function `{name}`: there is no {}; make it with `nix/host/bundles {}` (or run ./rehearse), or choose a strategy without it",
+        path.display(), dir.display()
+    )]
+    NoPackage {
+        /// The function's name in release.toml.
+        name: String,
+        /// Where the package was looked for.
+        path: PathBuf,
+        /// The directory of bundles.
+        dir: PathBuf,
+    },
     /// The bundle is not whole.
     #[error("refused: the bundle in {} is damaged: {message}; build it again", dir.display())]
     Bundle {
@@ -154,7 +181,9 @@ impl Error {
             | Error::AppSpec { .. }
             | Error::Usage(_)
             | Error::NoBundles { .. }
-            | Error::UnknownVersion { .. } => exit_codes::USAGE,
+            | Error::UnknownVersion { .. }
+            | Error::UnknownFunction { .. }
+            | Error::NoPackage { .. } => exit_codes::USAGE,
             Error::Bundle { .. } | Error::Refused(_) | Error::AnotherDeployment { .. } => {
                 exit_codes::REFUSED
             }

@@ -11,11 +11,11 @@ use oci::bundle::Bundle;
 use rollout::appspec::AppSpec;
 
 use crate::bundles;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Hooks};
 use crate::definition;
 use crate::error::Error;
 use crate::target::Target;
-use crate::template::{self, BundleVariables, Variables};
+use crate::template::{self, BundleVariables, HookVariables, Variables};
 
 /// A bundle, opened and verified, and what is rendered with it.
 #[derive(Debug)]
@@ -67,15 +67,17 @@ impl Package {
         })
     }
 
-    /// The AppSpec for a target and a registered task definition: its text, checked against the
-    /// definition whose containers it names.
+    /// The AppSpec for a target, a strategy's hooks and a registered task definition: its text, checked
+    /// against the definition whose containers it names.
     pub fn appspec(
         &self,
         target: &Target,
+        hooks: &Hooks,
         definition: &RegisterTaskDefinitionInput,
         arn: &str,
     ) -> Result<String, Error> {
-        let (path, text) = self.render(template::APPSPEC, target, Some(arn))?;
+        let hooks = resolve(hooks, target)?;
+        let (path, text) = self.render(template::APPSPEC, target, Some((arn, hooks)))?;
         let wrong = |message: String| Error::AppSpec {
             template: path.clone(),
             message,
@@ -85,16 +87,17 @@ impl Package {
         Ok(text)
     }
 
-    /// One template's text and path.
+    /// One template's text and path. An AppSpec is of a deployment: a task definition and hooks.
     pub fn render(
         &self,
         name: &str,
         target: &Target,
-        task_definition_arn: Option<&str>,
+        deployment: Option<(&str, Vec<HookVariables<'_>>)>,
     ) -> Result<(PathBuf, String), Error> {
         let path = self.templates.join(name);
         let image = self.image(target);
         let digest = self.bundle.digest().to_string();
+        let (task_definition_arn, hooks) = deployment.unzip();
         let text = template::render(
             &path,
             &Variables {
@@ -107,10 +110,33 @@ impl Package {
                 },
                 target,
                 task_definition_arn,
+                hooks,
             },
         )?;
         Ok((path, text))
     }
+}
+
+/// The hooks with the target's names for their functions.
+fn resolve<'a>(hooks: &Hooks, target: &'a Target) -> Result<Vec<HookVariables<'a>>, Error> {
+    hooks
+        .iter()
+        .map(|(event, name)| match target.hooks.get(name) {
+            Some(function) => Ok(HookVariables {
+                event: event.as_str(),
+                function,
+            }),
+            None => Err(Error::UnknownFunction {
+                name: name.clone(),
+                event: event.as_str(),
+                target: target.name.clone(),
+                known: match target.hooks.keys().map(String::as_str).collect::<Vec<_>>() {
+                    names if names.is_empty() => "none".to_owned(),
+                    names => names.join(", "),
+                },
+            }),
+        })
+        .collect()
 }
 
 /// The ARN that the next revision of a family will have at the earliest; for showing and checking

@@ -5,6 +5,7 @@
 //! go to AWS with the credentials of the environment. Terraform's outputs and `release stage` both
 //! write this as a JSON file, and `--target FILE` reads it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rollout::Timestamp;
@@ -52,6 +53,9 @@ pub struct Target {
     /// The alarms of the deployment group.
     #[serde(default)]
     pub alarms: Vec<String>,
+    /// The functions that a strategy may hook in: name or ARN, by the name that release.toml uses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<String, String>,
     /// Where users and testers reach the application.
     pub urls: Urls,
 }
@@ -200,6 +204,20 @@ impl Target {
         Ok(())
     }
 
+    /// The same with the functions that a configuration has for a stage.
+    pub fn with_functions<'a>(mut self, names: impl IntoIterator<Item = &'a String>) -> Target {
+        self.hooks = names
+            .into_iter()
+            .map(|name| {
+                let function = function_name(&self.application, name);
+                let place = format!("{}:{}", self.region, self.account_id);
+                let arn = format!("arn:aws:lambda:{place}:function:{function}");
+                (name.clone(), arn)
+            })
+            .collect();
+        self
+    }
+
     /// A stand-in for `release render` without `--target`: what the templates would be given on a
     /// stage.
     pub fn example(application: &str) -> Target {
@@ -236,6 +254,7 @@ impl Target {
             },
             target_groups: vec![format!("{application}-a"), format!("{application}-b")],
             alarms: Vec::new(),
+            hooks: BTreeMap::new(),
             urls: Urls {
                 production: "http://127.0.0.1:0".to_owned(),
                 test: Some("http://127.0.0.1:0".to_owned()),
@@ -244,6 +263,12 @@ impl Target {
             account_id: account,
         }
     }
+}
+
+/// What a function is called on a stage and by our Terraform. The prefix is what CodeDeploy's limited
+/// service role may call (managed policy `AWSCodeDeployRoleForECSLimited`).
+pub fn function_name(application: &str, name: &str) -> String {
+    format!("CodeDeployHook_{application}-{name}")
 }
 
 /// The parser's message with the nearest name for an unknown field; its own " at line …" is cut,

@@ -37,6 +37,18 @@ pub struct Variables<'a> {
     /// The registered task definition with its revision; in the AppSpec only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_definition_arn: Option<&'a str>,
+    /// The strategy's hooks, in the order of their events; in the AppSpec only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Vec<HookVariables<'a>>>,
+}
+
+/// One hook as templates see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct HookVariables<'a> {
+    /// The lifecycle event.
+    pub event: &'static str,
+    /// The function's name or ARN.
+    pub function: &'a str,
 }
 
 /// `application` as templates see it.

@@ -6,6 +6,15 @@ const SPEC: &str = include_str!("../../../release/templates/appspec.yaml.j2");
 const ARN: &str = "arn:aws:ecs:eu-west-1:000000000000:task-definition/demo:7";
 
 fn rendered(name: &str, source: &str, arn: Option<&str>) -> Result<String, String> {
+    with_hooks(name, source, arn, &[])
+}
+
+fn with_hooks(
+    name: &str,
+    source: &str,
+    arn: Option<&str>,
+    hooks: &[HookVariables<'_>],
+) -> Result<String, String> {
     let target = Target::example("demo");
     let variables = Variables {
         version: "2.0.0",
@@ -22,6 +31,7 @@ fn rendered(name: &str, source: &str, arn: Option<&str>) -> Result<String, Strin
         },
         target: &target,
         task_definition_arn: arn,
+        hooks: arn.map(|_| hooks.to_vec()),
     };
     render_text(
         &Path::new("release/templates").join(name),
@@ -44,6 +54,33 @@ fn the_shipped_appspec_renders_and_parses() {
     let appspec = rollout::appspec::AppSpec::parse(&text).unwrap();
     assert_eq!(appspec.task_definition, ARN);
     assert_eq!(appspec.container_port, 8080);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_shipped_appspec_with_hooks() {
+    use rollout::lifecycle::LifecycleEvent;
+    let [first, second] = [
+        "CodeDeployHook_before",
+        "arn:aws:lambda:eu-west-1:000000000000:function:CodeDeployHook_demo-smoke",
+    ];
+    let hooks = [
+        HookVariables {
+            event: LifecycleEvent::BeforeInstall.as_str(),
+            function: first,
+        },
+        HookVariables {
+            event: LifecycleEvent::AfterAllowTestTraffic.as_str(),
+            function: second,
+        },
+    ];
+    let text = with_hooks(APPSPEC, SPEC, Some(ARN), &hooks).unwrap();
+    let appspec = rollout::appspec::AppSpec::parse(&text).unwrap();
+    let expected = [
+        (LifecycleEvent::BeforeInstall, first.to_owned()),
+        (LifecycleEvent::AfterAllowTestTraffic, second.to_owned()),
+    ];
+    assert_eq!(appspec.hooks, expected);
     insta::assert_snapshot!(text);
 }
 
@@ -99,6 +136,7 @@ fn a_template_that_is_not_there() {
             },
             target: &Target::example("demo"),
             task_definition_arn: None,
+            hooks: None,
         },
     )
     .unwrap_err()

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rollout::alarm::{Comparison, MissingData, Statistic};
+use rollout::lifecycle::LifecycleEvent;
 use serde::Deserialize;
 
 use crate::nearest::did_you_mean;
@@ -57,7 +58,13 @@ pub struct Strategy {
     /// The CodeDeploy deployment configuration: one of the five predefined for ECS, or one of the
     /// account's own.
     pub deployment_config: String,
+    /// The functions that CodeDeploy calls, by the lifecycle event they are hooked to.
+    #[serde(default)]
+    pub hooks: Hooks,
 }
+
+/// Functions by lifecycle event; a function's name is that of the target's `hooks`.
+pub type Hooks = BTreeMap<LifecycleEvent, String>;
 
 /// How a rehearsal is set up.
 #[derive(Debug, Clone, Deserialize)]
@@ -92,6 +99,8 @@ pub struct Stage {
     pub metric_delay: Duration,
     /// The alarms of the deployment group.
     pub alarms: Vec<Alarm>,
+    /// The functions that strategies may hook in, by name.
+    pub functions: BTreeMap<String, Function>,
 }
 
 impl Default for Stage {
@@ -108,8 +117,27 @@ impl Default for Stage {
             deregistration_delay: Duration::from_secs(30),
             metric_delay: Duration::from_mins(1),
             alarms: Vec::new(),
+            functions: BTreeMap::new(),
         }
     }
+}
+
+/// A Lambda function of the stage: what Terraform makes at AWS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Function {
+    /// Its deployment package, a zip for `provided.al2023`; a relative path begins in the directory of
+    /// bundles.
+    pub package: PathBuf,
+    /// How long a call may take (real time): whole seconds, at most 15 minutes.
+    #[serde(deserialize_with = "duration", default = "minute")]
+    pub timeout: Duration,
+    /// Memory in MB.
+    #[serde(default = "least_memory")]
+    pub memory: u32,
+    /// Its environment variables. `HOOK_TEST_URL` is added, the URL of the test listener.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
 }
 
 /// A CloudWatch alarm on one of the load balancer's metrics.
@@ -162,6 +190,9 @@ fn minute() -> Duration {
 }
 fn ten_minutes() -> Duration {
     Duration::from_mins(10)
+}
+fn least_memory() -> u32 {
+    128
 }
 fn one() -> u32 {
     1
@@ -383,7 +414,32 @@ impl Config {
                 return wrong(&format!("stage.alarms[{index}].{key}"), message);
             }
         }
+        for (name, strategy) in &self.strategies {
+            if let Some((event, message)) = self.mistaken_hook(strategy) {
+                return wrong(&format!("strategies.{name}.hooks.{event}"), message);
+            }
+        }
         Ok(())
+    }
+
+    /// The first hook that CodeDeploy would not have, or that cannot be rehearsed, and why.
+    fn mistaken_hook(&self, strategy: &Strategy) -> Option<(LifecycleEvent, String)> {
+        for (&event, function) in &strategy.hooks {
+            if !event.is_hook() {
+                let message =
+                    "CodeDeploy runs this event itself; hook one of the others".to_owned();
+                return Some((event, message));
+            }
+            if !self.stage.functions.contains_key(function) {
+                let names = self.stage.functions.keys().map(String::as_str);
+                let near = did_you_mean(function, names);
+                return Some((
+                    event,
+                    format!("there is no [stage.functions.{function}]{near}"),
+                ));
+            }
+        }
+        None
     }
 }
 

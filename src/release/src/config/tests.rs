@@ -141,7 +141,7 @@ fn an_unknown_strategy_lists_the_known() {
     let error = config.strategy(Some("canray")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "there is no strategy `canray`; did you mean `canary`? Known: blue-green, canary, linear"
+        "there is no strategy `canray`; did you mean `canary`? Known: blue-green, canary, guarded, linear"
     );
 }
 
@@ -164,4 +164,39 @@ fn lengths_of_time() {
     ] {
         assert_eq!(parse_duration(wrong), None, "{wrong}");
     }
+}
+
+#[test]
+fn the_shipped_hook_is_of_the_guarded_strategy_only() {
+    let config = Config::parse(GOOD, Path::new("release.toml")).unwrap();
+    for (name, strategy) in &config.strategies {
+        let hooks: Vec<_> = strategy.hooks.iter().collect();
+        if name == "guarded" {
+            let smoke = "smoke".to_owned();
+            assert_eq!(hooks, [(&LifecycleEvent::AfterAllowTestTraffic, &smoke)]);
+        } else {
+            assert!(hooks.is_empty(), "{name}: {hooks:?}");
+        }
+    }
+    assert_eq!(
+        config.stage.functions["smoke"].timeout,
+        Duration::from_mins(5)
+    );
+}
+
+#[test]
+fn hooks_that_cannot_be_are_named() {
+    let error = spoilt("AfterAllowTestTraffic", "AllowTraffic");
+    assert!(
+        error
+            .contains("`strategies.guarded.hooks.AllowTraffic`: CodeDeploy runs this event itself"),
+        "{error}"
+    );
+    let error = spoilt("= \"smoke\"", "= \"smoek\"");
+    assert!(
+        error.contains("there is no [stage.functions.smoek]; did you mean `smoke`?"),
+        "{error}"
+    );
+    let error = spoilt("AfterAllowTestTraffic", "AfterTestTraffic");
+    assert!(error.contains("AfterTestTraffic"), "{error}");
 }

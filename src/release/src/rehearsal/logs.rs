@@ -43,7 +43,8 @@ fn files(directory: &Path, task: &str) -> Vec<PathBuf> {
     found
 }
 
-fn end_of(path: &Path) -> Vec<String> {
+/// The last lines of one file; nothing, if it cannot be read.
+pub fn end_of(path: &Path) -> Vec<String> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(path)?;
         let length = file.metadata()?.len();

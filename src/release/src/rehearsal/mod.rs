@@ -5,6 +5,7 @@
 //! ([`crate::steps`]), generated traffic begins; then the release program runs as it would against
 //! AWS. What the stage sees besides (tasks, alarms, requests) is relayed to the same audience.
 
+mod functions;
 pub mod logs;
 mod provision;
 
@@ -24,6 +25,8 @@ use crate::error::Error;
 use crate::package::Package;
 use crate::target::{StageInfo, Target};
 
+pub use functions::Functions;
+
 /// How the stage is to be.
 #[derive(Debug, Clone)]
 pub struct Setting {
@@ -37,6 +40,10 @@ pub struct Setting {
     pub runtime: stage::runtime::Kind,
     /// Where PostgreSQL's programs are, if not where they are looked for.
     pub postgres_bin: Option<PathBuf>,
+    /// Where relative packages of functions are: the directory of bundles.
+    pub packages: PathBuf,
+    /// Which functions there are to be.
+    pub functions: Functions,
 }
 
 /// A stage with a target on it.
@@ -75,14 +82,23 @@ impl Rehearsal {
             .await
             .map_err(|error| Error::Stage(error.to_string()))?;
         let relay = tokio::spawn(tell(stage.events().subscribe(), announcer.clone(), relay));
-        let database = match provision::database(config, &stage).await {
-            Ok(database) => database,
+        let made = match functions::make(config, setting, &stage) {
+            Ok(hooks) => provision::database(config, &stage)
+                .await
+                .map(|database| (database, hooks)),
+            Err(error) => Err(error),
+        };
+        let (database, hooks) = match made {
+            Ok(made) => made,
             Err(error) => {
                 stage.stop().await;
                 return Err(error);
             }
         };
-        let target = provision::target(config, &stage, database);
+        let target = Target {
+            hooks,
+            ..provision::target(config, &stage, database)
+        };
         announcer.follow_clock(target.stage.as_ref().map(StageInfo::clock));
         let clients = Clients::of(&target).await;
         announcer.event(Event::StepFinished {
@@ -143,6 +159,11 @@ impl Rehearsal {
     /// The stage itself.
     pub fn stage(&self) -> &Stage {
         &self.stage
+    }
+
+    /// What functions said last, a sentence each: they are the target's by these names.
+    pub fn said<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+        functions::said(&self.stage, &self.target, names)
     }
 
     /// Tells nothing more of what happens on the stage: its end is no part of the release.

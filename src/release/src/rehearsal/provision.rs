@@ -4,6 +4,7 @@
 //! there when the stage starts. Cluster, service, application and deployment group are created
 //! through the APIs, with the same SDKs that deploy.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aws_sdk_codedeploy::types as cd;
@@ -14,7 +15,7 @@ use stage::{HealthCheck, Options, Stack, Stage};
 use super::{Rehearsal, Setting, logs};
 use crate::announce::{Announcer, StageClock};
 use crate::aws::{AwsError, failed};
-use crate::config::{Alarm, Config, Per};
+use crate::config::{Alarm, Config, Hooks, Per};
 use crate::error::Error;
 use crate::package::Package;
 use crate::steps::{Release, short};
@@ -165,6 +166,7 @@ pub fn target(config: &Config, stage: &Stage, database: Database) -> Target {
             .iter()
             .map(|alarm| alarm.name.clone())
             .collect(),
+        hooks: BTreeMap::new(),
         urls: Urls {
             production: stage.production_url(),
             test: Some(stage.test_url()),
@@ -210,6 +212,7 @@ pub async fn baseline(
         clients: &rehearsal.clients,
         announcer,
         deployment_config: "",
+        hooks: &Hooks::new(),
         timeout: None,
         follow: String::new(),
         deployment: std::sync::OnceLock::new(),

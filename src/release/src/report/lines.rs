@@ -209,7 +209,13 @@ fn around(story: &Story, event: &Event) -> Option<Words> {
         } => line(
             Sign::Goes,
             "hook",
-            format!("{lifecycle_event} calls {function}"),
+            // An ARN ends in the name, perhaps with a version.
+            format!(
+                "{lifecycle_event} calls {}",
+                function
+                    .split_once(":function:")
+                    .map_or(function.as_str(), |(_, name)| name)
+            ),
         ),
         Event::HookAnswered {
             lifecycle_event,

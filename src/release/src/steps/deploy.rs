@@ -20,7 +20,7 @@ pub async fn run(
     let wanted = release.package.definition(release.target)?;
     let appspec = release
         .package
-        .appspec(release.target, &wanted, definition)?;
+        .appspec(release.target, release.hooks, &wanted, definition)?;
     let key = key(release, &appspec);
     let clients = release.clients;
     clients

@@ -22,6 +22,7 @@ use rollout::event::Event;
 
 use crate::announce::Announcer;
 use crate::aws::Clients;
+use crate::config::Hooks;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::package::Package;
@@ -40,6 +41,8 @@ pub struct Release<'a> {
     pub announcer: &'a Announcer,
     /// The CodeDeploy deployment configuration of the strategy.
     pub deployment_config: &'a str,
+    /// The functions that the strategy hooks in.
+    pub hooks: &'a Hooks,
     /// How long to watch at most, in the target's time; without it, what the plan can take.
     pub timeout: Option<Duration>,
     /// The command that follows the deployment from another terminal.

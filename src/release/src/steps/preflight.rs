@@ -30,7 +30,7 @@ pub async fn run(release: &Release<'_>) -> Result<Done<Ground>, Error> {
     let foreseen = foreseen_arn(release.target);
     release
         .package
-        .appspec(release.target, &wanted, &foreseen)?;
+        .appspec(release.target, release.hooks, &wanted, &foreseen)?;
 
     // What the target says. All questions at once: they do not depend on each other.
     let clients = release.clients;
@@ -63,7 +63,9 @@ pub async fn run(release: &Release<'_>) -> Result<Done<Ground>, Error> {
             let key = match &registered {
                 Some(arn) => Some(deploy::key(
                     release,
-                    &release.package.appspec(release.target, &wanted, arn)?,
+                    &release
+                        .package
+                        .appspec(release.target, release.hooks, &wanted, arn)?,
                 )),
                 None => None,
             };

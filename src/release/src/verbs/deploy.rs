@@ -11,13 +11,13 @@ use rollout::event::{Event, RECORD_FORMAT};
 use crate::announce::{Announcer, Audience};
 use crate::aws::Clients;
 use crate::bundles;
-use crate::config::{Config, parse_duration};
+use crate::config::{Config, Hooks, parse_duration};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::outcome::Outcome;
 use crate::package::Package;
 use crate::record::{self, Recorder};
-use crate::rehearsal::{Rehearsal, Relay, Setting};
+use crate::rehearsal::{Functions, Rehearsal, Relay, Setting};
 use crate::report::{self, Format};
 use crate::steps::Release;
 use crate::steps::record::Ending;
@@ -30,7 +30,7 @@ pub struct Arguments {
     /// The version to release, as its bundle is called.
     #[arg(id = "release", value_name = "VERSION")]
     version: Option<String>,
-    /// How traffic moves: a strategy of release.toml, as `canary`, `linear` or `blue-green`.
+    /// How traffic moves: a strategy of release.toml, as `canary`, `guarded`, `linear` or `blue-green`.
     #[arg(long, value_name = "NAME")]
     strategy: Option<String>,
     /// Where to release: a target's file. Without it, a rehearsal on a stage of this machine.
@@ -83,6 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         bundles,
         strategy: format!("{strategy}, {}", plan.deployment_config),
         deployment_config: &plan.deployment_config,
+        hooks: &plan.hooks,
         record: arguments
             .record
             .clone()
@@ -103,6 +104,7 @@ struct Job<'a> {
     bundles: PathBuf,
     strategy: String,
     deployment_config: &'a str,
+    hooks: &'a Hooks,
     record: PathBuf,
     begun: Instant,
 }
@@ -142,7 +144,9 @@ impl Job<'_> {
     async fn rehearse(&self) -> Result<u8, Error> {
         let interrupt = Interrupt::listen();
         let config = &self.package.config;
-        let setting = self.arguments.rehearsal.stage.setting(config);
+        let needed = Functions::Needed(self.hooks.values().cloned().collect());
+        let stage = &self.arguments.rehearsal.stage;
+        let setting = stage.setting(config, &self.bundles, needed);
         let rate = self.arguments.rehearsal.stage.rate(config);
         self.check_what_is_rendered()?;
         let (announcer, audience) = self.open("stage", setting.speed)?;
@@ -204,6 +208,11 @@ impl Job<'_> {
             next: release.next(&result),
             ..Ending::default()
         };
+        // The deployment knows that a function refused, the function knows why.
+        if matches!(result, Ok(Outcome::RolledBack { .. })) {
+            let said = rehearsal.said(self.hooks.values());
+            ending.next.splice(..0, said);
+        }
         if let Some(totals) = totals {
             ending.requests = totals.outcomes;
             ending.first_loss = totals.first_loss;
@@ -236,10 +245,14 @@ impl Job<'_> {
 
     /// A template with a mistake is told before a stage is started.
     fn check_what_is_rendered(&self) -> Result<(), Error> {
-        let target = Target::example(&self.package.config.application.name);
+        let config = &self.package.config;
+        let target =
+            Target::example(&config.application.name).with_functions(config.stage.functions.keys());
         let definition = self.package.definition(&target)?;
         let arn = crate::package::foreseen_arn(&target);
-        self.package.appspec(&target, &definition, &arn).map(drop)
+        self.package
+            .appspec(&target, self.hooks, &definition, &arn)
+            .map(drop)
     }
 
     /// Opens the record and the report.
@@ -280,6 +293,7 @@ impl Job<'_> {
             clients,
             announcer,
             deployment_config: self.deployment_config,
+            hooks: self.hooks,
             timeout: self.arguments.timeout,
             follow,
             deployment: OnceLock::new(),

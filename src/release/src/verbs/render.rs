@@ -17,6 +17,9 @@ use crate::template::{APPSPEC, TASK_DEFINITION};
 pub struct Arguments {
     /// The version to render.
     version: String,
+    /// How traffic would move, which is where hooks come from [default: release.toml].
+    #[arg(long, value_name = "NAME")]
+    strategy: Option<String>,
     /// Where it would be released; without it, a stage with made-up ports.
     #[arg(long, value_name = "FILE")]
     target: Option<PathBuf>,
@@ -33,12 +36,15 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     let package = Package::open(&bundles, &arguments.version, arguments.config.as_deref())?;
     let target = match &arguments.target {
         Some(path) => Target::load(path)?,
-        None => Target::example(&package.config.application.name),
+        None => Target::example(&package.config.application.name)
+            .with_functions(package.config.stage.functions.keys()),
     };
     // Rendered for reading as text, then checked as a release would check it.
     let (_, task_definition) = package.render(TASK_DEFINITION, &target, None)?;
     let definition = package.definition(&target)?;
-    let appspec = package.appspec(&target, &definition, &foreseen_arn(&target))?;
+    let (_, strategy) = package.config.strategy(arguments.strategy.as_deref())?;
+    let arn = foreseen_arn(&target);
+    let appspec = package.appspec(&target, &strategy.hooks, &definition, &arn)?;
     let mut out = String::new();
     for (name, text) in [(TASK_DEFINITION, &task_definition), (APPSPEC, &appspec)] {
         let name = name.trim_end_matches(".j2");

@@ -1,6 +1,6 @@
 //! `release stage`: a stage in the foreground, for releases from other terminals.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::exit_codes;
 use crate::interrupt::Interrupt;
 use crate::package::Package;
-use crate::rehearsal::{Rehearsal, Relay, Setting};
+use crate::rehearsal::{Functions, Rehearsal, Relay, Setting};
 use crate::report::{self, Format};
 
 /// Run a stage with the baseline on it until Ctrl-C, for releases from other terminals
@@ -98,8 +98,10 @@ fn number(text: &str, from: f64, to: f64) -> Result<f64, String> {
 
 impl StageArguments {
     /// What the arguments and the configuration make of it.
-    pub fn setting(&self, config: &Config) -> Setting {
+    pub fn setting(&self, config: &Config, bundles: &Path, functions: Functions) -> Setting {
         Setting {
+            packages: bundles.to_owned(),
+            functions,
             speed: self.speed.unwrap_or(config.stage.speed),
             ports: stage::Ports {
                 api: self.api_port,
@@ -140,7 +142,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     let oldest = versions.first().map_or("", String::as_str);
     let version = arguments.stage.baseline(&config);
     let baseline = open(version.as_deref().unwrap_or(oldest))?;
-    let setting = arguments.stage.setting(&config);
+    let setting = arguments
+        .stage
+        .setting(&config, &bundles, Functions::Available);
     crate::verbs::runtime()?.block_on(async {
         let reporter = report::reporter_at(arguments.format, setting.speed);
         let (announcer, audience) = Announcer::new(vec![reporter]);

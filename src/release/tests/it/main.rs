@@ -11,5 +11,6 @@ mod bad_input;
 mod faults;
 mod foreign;
 mod green;
+mod guarded;
 mod rehearsals;
 mod support;
