@@ -30,13 +30,15 @@
         bundles = each "bundle" (v: import ./nix/bundle.nix {
           inherit pkgs oci name revision; app = apps."app-${v}"; image = images."image-${v}"; version = dotted v;
         });
-        release = import ./nix/release.nix { inherit pkgs cargo; versions = builtins.attrValues bundles; };
+        hook = import ./nix/hook.nix { inherit pkgs cargo oci; };
+        release = import ./nix/release.nix { inherit pkgs cargo hook; versions = builtins.attrValues bundles; };
       };
     in
     {
       packages = eachSystem (s: s.apps // s.images // s.bundles // {
         inherit (s) oci;
         inherit (s.release) bundles;
+        hook-zip = s.hook;
         release = s.release.program;
         default = s.release.program;
       });
@@ -45,6 +47,6 @@
         default = release;
       });
       devShells = eachSystem (s: { default = import ./nix/shell.nix { inherit (s) pkgs; }; });
-      checks = eachSystem (s: import ./nix/checks.nix { inherit (s) pkgs cargo oci bundles release; });
+      checks = eachSystem (s: import ./nix/checks.nix { inherit (s) pkgs cargo oci bundles hook release; });
     };
 }

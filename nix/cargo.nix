@@ -100,9 +100,11 @@ in
 rec {
   inherit run;
 
-  # Two steps, for the app and the packer must not wait for the SDKs that only `release` knows.
+  # Three steps, for the app and the packer must not wait for SDKs, nor the hook for those that only
+  # `release` knows.
   appDependencies = dependencies { name = "app"; packages = [ "app" "oci" ]; };
-  releaseDependencies = dependencies { name = "release"; packages = [ "release" ]; from = appDependencies; };
+  hookDependencies = dependencies { name = "hook"; packages = [ "hook" ]; from = appDependencies; };
+  releaseDependencies = dependencies { name = "release"; packages = [ "release" ]; from = hookDependencies; };
 
   build = { name, package, paths, from, flags ? "" }: run {
     inherit name paths;

@@ -1,6 +1,7 @@
 # What `nix flake check` builds, beside evaluating everything.
-{ pkgs, cargo, oci, bundles, release }:
+{ pkgs, cargo, oci, bundles, hook, release }:
 bundles // {
+  hook-zip = hook;
   release = release.program;
 
   formatting = cargo.run {

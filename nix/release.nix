@@ -1,5 +1,6 @@
-# The release program, and the bundles of every version beside it: a rehearsal needs the old version too.
-{ pkgs, cargo, versions }:
+# The release program, and the bundles of every version beside it: a rehearsal needs the old version too,
+# and the package of the hook.
+{ pkgs, cargo, hook, versions }:
 rec {
   bare = cargo.build {
     name = "serein-release-bare";
@@ -8,11 +9,12 @@ rec {
     from = cargo.releaseDependencies;
   };
 
-  # A directory of bundles, as `release --bundles` reads it: bundles/2.0.0/bundle.json. The links are
+  # A directory of bundles, as `release --bundles` reads it: bundles/2.0.0/bundle.json, bundles/hook.zip. The links are
   # relative, here and below, for a store that lies elsewhere than /nix/store (nix/host/settings).
   bundles = pkgs.runCommand "serein-bundles" { } ''
     mkdir "$out"
     ${pkgs.lib.concatMapStringsSep "\n" (bundle: ''ln -s ../$(basename ${bundle}) "$out/${bundle.version}"'') versions}
+    ln -s ../$(basename ${hook}) "$out/hook.zip"
   '';
 
   program = pkgs.runCommand "serein-release" { } ''
