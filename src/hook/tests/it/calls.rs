@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Function, Said, Server, call, codedeploy, now};
+use crate::support::{ANOTHER, CERTIFICATE, Function, Said, Server, call, codedeploy, now};
 
 const TIME: Duration = Duration::from_mins(5);
 
@@ -87,6 +87,22 @@ async fn nobody_listens() {
     assert_eq!(codedeploy.asked("/"), answered("Failed"));
     let message = function.log()[0]["message"].to_string();
     assert!(message.contains("refused"), "{message}");
+}
+
+/// With the certificate among those that the environment trusts; and without, which is a refusal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_with_tls() {
+    let listener = Server::start_tls(|_, _| now(200)).await;
+    let url = format!("https://127.0.0.1:{}", listener.port);
+    for (authorities, status) in [(CERTIFICATE, "Succeeded"), (ANOTHER, "Failed")] {
+        let codedeploy = codedeploy(&[]).await;
+        let more = [("SSL_CERT_FILE", authorities)];
+        let variables = variables(&url, &more);
+        let mut function = Function::start(&codedeploy, &variables, &[(call(), TIME)]).await;
+        function.said(1).await;
+        let log = function.log();
+        assert_eq!(codedeploy.asked("/"), answered(status), "{log:?}");
+    }
 }
 
 /// A body that never ends is as bad as no answer.

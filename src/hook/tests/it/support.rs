@@ -13,8 +13,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// Longer than anything takes here, also on a busy machine.
 pub const LIMIT: Duration = Duration::from_mins(1);
@@ -29,14 +33,58 @@ pub struct Server {
     asked: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
+/// Either end of a connection with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// The certificate of servers with TLS, for 127.0.0.1. It signs itself and is valid for a hundred years.
+pub const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls/certificate.pem");
+/// A certificate that has nothing to do with it.
+pub const ANOTHER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls/another.pem");
+/// Of no other use than these tests.
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls/key.pem");
+
+fn tls() -> TlsAcceptor {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let certificate = CertificateDer::from_pem_file(CERTIFICATE).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate],
+            PrivateKeyDer::from_pem_file(KEY).unwrap(),
+        );
+    TlsAcceptor::from(Arc::new(config.unwrap()))
+}
+
 impl Server {
     pub async fn start(reply: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Server {
+        Server::start_with(None, reply).await
+    }
+
+    /// The same behind [`CERTIFICATE`].
+    pub async fn start_tls(reply: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Server {
+        Server::start_with(Some(tls()), reply).await
+    }
+
+    async fn start_with(
+        tls: Option<TlsAcceptor>,
+        reply: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (log, reply) = (asked.clone(), Arc::new(reply));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                let stream: Box<dyn Stream> = match &tls {
+                    None => Box::new(stream),
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => Box::new(stream),
+                        Err(_) => continue,
+                    },
+                };
                 let (log, reply) = (log.clone(), reply.clone());
                 let answer = service_fn(move |request: Request<Incoming>| {
                     let (log, reply) = (log.clone(), reply.clone());
