@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::{
     Options, Stage, StageError,
     clock::Clock,
-    cloudwatch::{Alarms, AlarmsOptions, Metrics},
+    cloudwatch::{Alarms, AlarmsOptions, Metrics, api::CloudWatch},
     codedeploy::{self, CodeDeploy},
     ecs::{self, Ecs},
     elb::{self, LoadBalancer},
@@ -140,7 +140,13 @@ impl Stage {
             json: vec![
                 std::sync::Arc::new(codedeploy.clone()),
                 std::sync::Arc::new(ecs.clone()),
+                std::sync::Arc::new(CloudWatch {
+                    clock,
+                    metrics: metrics.clone(),
+                    delay: stack.metric_delay,
+                }),
             ],
+            counters: elb::counters::handler(load_balancer.clone()),
             registry: registry.handler(),
             s3: objects.handler(),
             credentials: Credentials {

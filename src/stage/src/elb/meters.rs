@@ -17,8 +17,9 @@ use std::{
     time::Duration,
 };
 
-use rollout::{Timestamp, alarm::Metric};
+use rollout::{Timestamp, alarm::Metric, judge};
 
+use super::GroupCounters;
 use crate::cloudwatch::{Metrics, Series};
 
 /// The namespace of ALB's metrics.
@@ -148,6 +149,11 @@ impl Meters {
         {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        if let Some(time) = time
+            && status < 500
+        {
+            group.response_times.add(time);
+        }
     }
 
     /// A target to which no connection could be made.
@@ -186,6 +192,30 @@ pub(super) struct GroupMeters {
     healthy_hosts: Arc<Series>,
     unhealthy_hosts: Arc<Series>,
     live: Live,
+    response_times: ResponseTimes,
+}
+
+/// Response times since the start, in buckets.
+#[derive(Debug)]
+struct ResponseTimes {
+    /// Upper bounds in milliseconds, rising.
+    bounds: Vec<f64>,
+    /// One more than bounds.
+    counts: Vec<AtomicU64>,
+}
+
+impl ResponseTimes {
+    fn new() -> Self {
+        let bounds = judge::Latency::default().bounds_ms;
+        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { bounds, counts }
+    }
+
+    fn add(&self, time: Duration) {
+        let ms = time.as_secs_f64() * 1000.0;
+        let bucket = self.bounds.partition_point(|bound| *bound < ms);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl GroupMeters {
@@ -196,6 +226,7 @@ impl GroupMeters {
             healthy_hosts: series("HealthyHostCount"),
             unhealthy_hosts: series("UnHealthyHostCount"),
             live: Live::default(),
+            response_times: ResponseTimes::new(),
         }
     }
 
@@ -222,6 +253,19 @@ impl GroupMeters {
             elb_5xx: get(&self.live.elb_5xx),
             connection_errors: get(&self.live.connection_errors),
             in_flight: get(&self.live.in_flight),
+        }
+    }
+
+    pub(super) fn counters(&self) -> GroupCounters {
+        let counts = self.counts();
+        let times = &self.response_times.counts;
+        GroupCounters {
+            answered: counts.target.iter().sum::<u64>() + counts.elb_5xx,
+            failed: counts.target[4] + counts.elb_5xx,
+            response_times: times
+                .iter()
+                .map(|count| count.load(Ordering::Relaxed))
+                .collect(),
         }
     }
 }

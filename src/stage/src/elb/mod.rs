@@ -36,6 +36,7 @@
 
 pub mod access_log;
 mod answer;
+pub(crate) mod counters;
 mod error;
 mod gate;
 mod group;
@@ -68,6 +69,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 pub use access_log::{AccessLog, AccessLogEntry};
+pub use counters::{COUNTERS_PATH, Counters, GroupCounters};
 pub use error::ElbError;
 pub use health::{Reason, TargetHealth, TargetState};
 pub use meters::Counts;
@@ -300,7 +302,7 @@ impl LoadBalancer {
             .unwrap_or_else(PoisonError::into_inner);
         shared
             .routing(listener)
-            .store(Arc::new(Routing::new(entries)));
+            .store(Arc::new(Routing::new(entries, shared.clock.now())));
         let (production, test) = (shared.production.load(), shared.test.load());
         for group in self.0.groups.values() {
             group.set_in_use(production.contains(group) || test.contains(group));
@@ -335,6 +337,29 @@ impl LoadBalancer {
     /// [`ElbError::UnknownGroup`].
     pub fn counts(&self, group: &str) -> Result<Counts, ElbError> {
         Ok(self.group(group)?.meters.counts())
+    }
+
+    /// What every target group has counted since the start, for whoever compares them.
+    pub fn counters(&self) -> Counters {
+        let shared = &self.0.shared;
+        loop {
+            let since = shared.production.load().since;
+            let counters = Counters {
+                at: shared.clock.now(),
+                weights_since: since,
+                weights: self.weights(Listener::Production).into_iter().collect(),
+                target_groups: self
+                    .0
+                    .groups
+                    .values()
+                    .map(|group| (group.name.to_string(), group.meters.counters()))
+                    .collect(),
+            };
+            // Else the weights changed while it was put together.
+            if shared.production.load().since == since {
+                return counters;
+            }
+        }
     }
 
     /// The deregistration delay of a group, virtual.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rollout::Timestamp;
 
 use super::{
     Listener,
@@ -21,12 +22,18 @@ use crate::clock::Clock;
 pub(super) struct Routing {
     entries: Vec<(Arc<Group>, u32)>,
     total: u32,
+    /// Since when it holds.
+    pub(super) since: Timestamp,
 }
 
 impl Routing {
-    pub(super) fn new(entries: Vec<(Arc<Group>, u32)>) -> Self {
+    pub(super) fn new(entries: Vec<(Arc<Group>, u32)>, since: Timestamp) -> Self {
         let total = entries.iter().map(|(_, weight)| weight).sum();
-        Self { entries, total }
+        Self {
+            entries,
+            total,
+            since,
+        }
     }
 
     /// A group by chance, in proportion to the weights. `None` if all are zero.

@@ -4,7 +4,7 @@
 //! and the message are AWS's own. Whatever else is known goes into [`ApiError::internal`] and to
 //! the log, never over the wire.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// An error of an API: a name that SDKs know, a message for people, perhaps another for the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,9 +47,7 @@ impl ApiError {
     }
 
     /// The body of the answer.
-    pub fn body(&self) -> Vec<u8> {
+    pub fn body(&self) -> Value {
         json!({ "__type": self.name, "message": self.message })
-            .to_string()
-            .into_bytes()
     }
 }

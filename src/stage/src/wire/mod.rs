@@ -2,7 +2,7 @@
 //!
 //! A client of AWS is told one endpoint URL and nothing else, so one port must be enough. What a
 //! request is for can be read off it: `X-Amz-Target` names a JSON service and its operation,
-//! `/v2/` is the image registry, and the rest is S3. The door never asks who is calling: there is
+//! `/service/NAME/operation/NAME` the same in CBOR, `/v2/` is the image registry, and the rest is S3. The door never asks who is calling: there is
 //! no branch for a user agent or an SDK, because then the rehearsal would be of the branch.
 //!
 //! Three rules shape this room.
@@ -14,6 +14,7 @@
 //! * **An error has two messages** ([`ApiError`]): one for the client, in the words AWS uses, and
 //!   one for the log, which may say more.
 
+mod cbor;
 mod error;
 pub(crate) mod json;
 mod server;
@@ -26,10 +27,15 @@ pub(crate) use signature::Credentials;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-/// A service that speaks AWS JSON 1.1.
+/// A service that speaks AWS JSON 1.0 or 1.1, or the same in CBOR.
 pub(crate) trait JsonService: Send + Sync + 'static {
-    /// What stands before the dot in `X-Amz-Target`.
+    /// What stands before the dot in `X-Amz-Target`, or after `/service/` in the path.
     fn target_prefix(&self) -> &'static str;
+
+    /// Under which keys of an answer numbers are times; needed for CBOR only.
+    fn times(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The service's name in a signature's credential scope.
     fn signing_name(&self) -> &'static str;

@@ -14,8 +14,10 @@ use hyper_util::{
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
+use crate::elb::COUNTERS_PATH;
+
 use super::{
-    ApiError, JsonService,
+    ApiError, JsonService, cbor,
     signature::{self, Credentials},
 };
 
@@ -36,6 +38,8 @@ pub(crate) type Handler =
 pub(crate) struct Routes {
     /// The JSON services, by the prefix of `X-Amz-Target`.
     pub json: Vec<Arc<dyn JsonService>>,
+    /// The load balancer's counters.
+    pub counters: Handler,
     /// `/v2/`.
     pub registry: Handler,
     /// The rest.
@@ -118,71 +122,133 @@ async fn serve(listener: TcpListener, routes: Arc<Routes>, mut stopped: oneshot:
 
 async fn answer(routes: &Routes, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
+    if path == COUNTERS_PATH {
+        return (routes.counters)(request).await;
+    }
     if path == "/v2" || path.starts_with("/v2/") {
         return (routes.registry)(request).await;
     }
-    if request.headers().contains_key("x-amz-target") {
-        return answer_json(routes, request).await;
+    if let Some(call) = Call::of(&request) {
+        return answer_call(routes, call, request).await;
     }
     (routes.s3)(request).await
 }
 
-async fn answer_json(routes: &Routes, request: Request<Incoming>) -> Response<Body> {
+/// An operation that is called, and how it is spelt.
+struct Call {
+    service: String,
+    operation: String,
+    spelling: Spelling,
+}
+
+impl std::fmt::Display for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.service, self.operation)
+    }
+}
+
+/// The header `smithy-protocol` of calls in CBOR.
+const RPC_V2_CBOR: &str = "rpc-v2-cbor";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    /// AWS JSON 1.0 or 1.1.
+    Json,
+    /// Smithy RPC v2.
+    Cbor,
+}
+
+impl Call {
+    fn unknown(&self) -> ApiError {
+        ApiError::client(
+            "UnknownOperationException",
+            format!("The requested operation {self} is not known to this stage."),
+        )
+    }
+
+    fn of<B>(request: &Request<B>) -> Option<Call> {
+        let header = |name| {
+            request
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        if header("smithy-protocol") == Some(RPC_V2_CBOR) {
+            let rest = request.uri().path().strip_prefix("/service/")?;
+            let (service, operation) = rest.split_once("/operation/")?;
+            return Some(Call {
+                service: service.to_owned(),
+                operation: operation.to_owned(),
+                spelling: Spelling::Cbor,
+            });
+        }
+        let target = request.headers().get("x-amz-target")?;
+        let target = target.to_str().unwrap_or_default();
+        let (service, operation) = target.rsplit_once('.').unwrap_or((target, ""));
+        Some(Call {
+            service: service.to_owned(),
+            operation: operation.to_owned(),
+            spelling: Spelling::Json,
+        })
+    }
+}
+
+async fn answer_call(routes: &Routes, call: Call, request: Request<Incoming>) -> Response<Body> {
     let request_id = uuid();
-    let target = request
-        .headers()
-        .get("x-amz-target")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    let result = call_json(routes, &target, request).await;
+    let service = routes
+        .json
+        .iter()
+        .find(|service| service.target_prefix() == call.service);
+    let result = match service {
+        Some(service) => run(routes, service.as_ref(), &call, request).await,
+        None => Err(call.unknown()),
+    };
     let (status, body) = match result {
-        Ok(output) => (StatusCode::OK, output.to_string().into_bytes()),
+        Ok(output) => (StatusCode::OK, output),
         Err(error) => {
             let internal = error.internal.as_deref().unwrap_or_default();
             if error.status >= 500 {
-                tracing::error!(%request_id, %target, %error, internal, "an operation failed");
+                tracing::error!(%request_id, %call, %error, internal, "an operation failed");
             } else {
-                tracing::debug!(%request_id, %target, %error, internal, "an operation was refused");
+                tracing::debug!(%request_id, %call, %error, internal, "an operation was refused");
             }
             let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
             (status, error.body())
         }
     };
+    let body = match call.spelling {
+        Spelling::Json => body.to_string().into_bytes(),
+        Spelling::Cbor => cbor::encode(&body, service.map_or(&[], |service| service.times())),
+    };
     let mut response = Response::new(full_body(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    let content_type = match call.spelling {
+        Spelling::Json => "application/x-amz-json-1.1",
+        Spelling::Cbor => "application/cbor",
+    };
     headers.insert(
         http::header::CONTENT_TYPE,
-        HeaderValue::from_static("application/x-amz-json-1.1"),
+        HeaderValue::from_static(content_type),
     );
+    if call.spelling == Spelling::Cbor {
+        headers.insert("smithy-protocol", HeaderValue::from_static(RPC_V2_CBOR));
+    }
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert("x-amzn-requestid", value);
     }
     response
 }
 
-async fn call_json(
+async fn run(
     routes: &Routes,
-    target: &str,
+    service: &dyn JsonService,
+    call: &Call,
     request: Request<Incoming>,
 ) -> Result<Value, ApiError> {
-    let unknown = || {
-        ApiError::client(
-            "UnknownOperationException",
-            format!("The requested operation {target} is not known to this stage."),
-        )
-    };
-    let (prefix, operation) = target.rsplit_once('.').ok_or_else(unknown)?;
-    let service = routes
-        .json
-        .iter()
-        .find(|service| service.target_prefix() == prefix)
-        .ok_or_else(unknown)?;
     if request.method() != Method::POST {
-        return Err(unknown());
+        return Err(call.unknown());
     }
-
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, BODY_LIMIT)
         .collect()
@@ -202,11 +268,11 @@ async fn call_json(
         &body,
         jiff::Timestamp::now(),
     )?;
-    let input = if body.is_empty() {
-        Value::Object(serde_json::Map::new())
-    } else {
-        serde_json::from_slice(&body)
-            .map_err(|error| ApiError::serialization(format!("the body is not JSON: {error}")))?
+    let input = match call.spelling {
+        Spelling::Cbor => cbor::decode(&body)?,
+        Spelling::Json if body.is_empty() => Value::Object(serde_json::Map::new()),
+        Spelling::Json => serde_json::from_slice(&body)
+            .map_err(|error| ApiError::serialization(format!("the body is not JSON: {error}")))?,
     };
     if !input.is_object() {
         return Err(ApiError::serialization(
@@ -215,11 +281,11 @@ async fn call_json(
     }
     // Nothing is known to panic on input. If something does, the client hears of it, and the stage
     // goes on; a state that it held is looked at as it is.
-    std::panic::AssertUnwindSafe(service.call(operation, input))
+    std::panic::AssertUnwindSafe(service.call(&call.operation, input))
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Some(Err(ApiError::server(format!("{target} panicked")))))
-        .ok_or_else(unknown)?
+        .unwrap_or_else(|_| Some(Err(ApiError::server(format!("{call} panicked")))))
+        .ok_or_else(|| call.unknown())?
 }
 
 /// A body held in memory.

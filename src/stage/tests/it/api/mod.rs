@@ -1,5 +1,6 @@
 //! What the APIs refuse and how they answer, asked with the SDKs and with raw requests.
 
+mod cloudwatch;
 mod codedeploy;
 mod ecs;
 mod groups;
