@@ -30,6 +30,7 @@ pub struct Cli {
 enum Verb {
     Stage(verbs::stage::Arguments),
     Render(verbs::render::Arguments),
+    Simulate(verbs::simulate::Arguments),
     Help(verbs::help::Arguments),
 }
 
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> Result<u8, Error> {
         None => verbs::deploy::run(&cli.deploy),
         Some(Verb::Stage(arguments)) => verbs::stage::run(&arguments),
         Some(Verb::Render(arguments)) => verbs::render::run(&arguments),
+        Some(Verb::Simulate(arguments)) => verbs::simulate::run(&arguments),
         Some(Verb::Help(arguments)) => verbs::help::run(&arguments),
     }
 }

@@ -50,6 +50,10 @@ pub struct Target {
     pub database: Database,
     /// The names of the two target groups.
     pub target_groups: Vec<String>,
+    /// How CloudWatch calls the load balancer and its target groups, for the judge; without it
+    /// nothing is judged at AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricNames>,
     /// The alarms of the deployment group.
     #[serde(default)]
     pub alarms: Vec<String>,
@@ -121,6 +125,16 @@ pub struct Database {
     pub sslmode: String,
     /// The secret that holds the password.
     pub secret_arn: String,
+}
+
+/// The dimensions of the load balancer's metrics: the ends of ARNs, Terraform's `arn_suffix`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricNames {
+    /// `app/NAME/ID`
+    pub load_balancer: String,
+    /// `targetgroup/NAME/ID`, by the target group's name.
+    pub target_groups: BTreeMap<String, String>,
 }
 
 /// Where the application is reached.
@@ -253,6 +267,7 @@ impl Target {
                 ),
             },
             target_groups: vec![format!("{application}-a"), format!("{application}-b")],
+            metrics: None,
             alarms: Vec::new(),
             hooks: BTreeMap::new(),
             urls: Urls {

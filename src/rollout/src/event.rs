@@ -19,7 +19,9 @@ use crate::alarm;
 use crate::deployment::{
     Diagnostics, ErrorInformation, HookStatus, Roles, Side, StopReason, TaskSetState,
 };
+use crate::judge;
 use crate::lifecycle::{DeploymentStatus, LifecycleEvent, LifecycleStatus};
+use crate::timeline::Severity;
 use crate::traffic::TrafficRouting;
 
 /// What happened, and when.
@@ -247,6 +249,48 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "RequestCounts::is_empty")]
         unattributed: RequestCounts,
     },
+    /// The judge compared green with blue over one more batch.
+    Judged {
+        /// The deployment.
+        deployment_id: String,
+        /// Which batch, from 1.
+        batch: u64,
+        /// Blue's requests since the judge began.
+        baseline: judge::Total,
+        /// Green's requests since the judge began.
+        candidate: judge::Total,
+        /// The evidence of every test, as a natural logarithm.
+        log_e: judge::LogE,
+    },
+    /// The judge decided, or at the end of the deployment did not.
+    JudgeDecided {
+        /// The deployment.
+        deployment_id: String,
+        /// ABORT, PASS, or CONTINUE for no evidence of harm.
+        decision: judge::Decision,
+        /// The evidence in plain words.
+        evidence: String,
+        /// Whether the deployment is stopped for it.
+        enforced: bool,
+    },
+    /// Something in the plan that will not work as it is meant ([`crate::timeline::findings`]).
+    PlanFinding {
+        /// How bad it is.
+        severity: Severity,
+        /// What is wrong.
+        says: String,
+        /// The change that mends it.
+        mend: String,
+    },
+    /// What was to be expected of a version that fails as this one did ([`crate::simulate`]).
+    Predicted {
+        /// Requests a second of both sides.
+        rate: f64,
+        /// The share of green's requests that failed.
+        error_rate: f64,
+        /// What each set of detectors would have come to.
+        watches: Vec<Prediction>,
+    },
     /// The release program begins a step.
     StepStarted {
         /// The step's name, such as `preflight` or `migrate`.
@@ -309,6 +353,20 @@ pub struct TaskSetDescription {
     pub task_definition: String,
     /// Name of its target group.
     pub target_group: String,
+}
+
+/// What a strategy comes to under some detectors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The detectors: `alarm`, `alarm and judge`.
+    pub watch: String,
+    /// Failed requests, on average.
+    pub lost_mean: f64,
+    /// Failed requests that 95 % of such releases stay below.
+    pub lost_q95: f64,
+    /// Seconds from green's first users until it is found, on average; `None` for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_after_s: Option<f64>,
 }
 
 /// The version of the record's format that this crate writes.

@@ -4,6 +4,7 @@
 //! Every failure becomes an [`AwsError`] that names the operation, the service's error code and its
 //! message, because "service error" alone has never helped anybody.
 
+pub mod cloudwatch;
 pub mod codedeploy;
 pub mod ecs;
 pub mod s3;
@@ -20,6 +21,8 @@ use crate::target::Target;
 pub struct Clients {
     /// CodeDeploy.
     pub codedeploy: codedeploy::CodeDeploy,
+    /// CloudWatch, where the target names its metrics.
+    pub cloudwatch: Option<cloudwatch::CloudWatch>,
     /// ECS.
     pub ecs: ecs::Ecs,
     /// S3.
@@ -49,6 +52,10 @@ impl Clients {
         };
         Clients {
             codedeploy: codedeploy::CodeDeploy::new(&config, target),
+            cloudwatch: target
+                .metrics
+                .as_ref()
+                .map(|names| cloudwatch::CloudWatch::new(&config, names)),
             ecs: ecs::Ecs::new(&config, target),
             s3: s3::S3::new(&config, target),
         }
@@ -62,7 +69,7 @@ pub const STAGE_KEY: &str = "stage";
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{service} {operation} failed{}: {message}{hint}", code.as_deref().map(|code| format!(" with {code}")).unwrap_or_default())]
 pub struct AwsError {
-    /// `CodeDeploy`, `ECS` or `S3`.
+    /// `CloudWatch`, `CodeDeploy`, `ECS` or `S3`.
     pub service: &'static str,
     /// The operation, as `CreateDeployment`.
     pub operation: &'static str,

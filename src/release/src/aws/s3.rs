@@ -72,4 +72,28 @@ impl S3 {
             .map(drop)
             .map_err(failed("S3", "PutObject"))
     }
+
+    /// Reads one object; `None` where there is none.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AwsError> {
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send();
+        let object = match answer.await {
+            Ok(object) => object,
+            Err(error) => {
+                let error = failed("S3", "GetObject")(error);
+                return if error.is("NoSuchKey") {
+                    Ok(None)
+                } else {
+                    Err(error)
+                };
+            }
+        };
+        let body = object.body.collect().await;
+        body.map(|body| Some(body.to_vec()))
+            .map_err(|error| AwsError::answered("S3", "GetObject", error.to_string()))
+    }
 }

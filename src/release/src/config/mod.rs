@@ -6,6 +6,7 @@
 //! setting that silently does not hold.
 
 mod explain;
+pub mod judge;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,9 @@ pub struct Config {
     pub install_timeout: Duration,
     /// The named strategies.
     pub strategies: BTreeMap<String, Strategy>,
+    /// Whether green is compared with blue while both serve.
+    #[serde(default)]
+    pub judge: judge::Judge,
     /// How a rehearsal is set up.
     #[serde(default)]
     pub stage: Stage,
@@ -367,6 +371,9 @@ impl Config {
                     did_you_mean(&self.default_strategy, names)
                 ),
             );
+        }
+        if let Some((key, message)) = self.judge.mistake() {
+            return wrong(key, message);
         }
         let stage = &self.stage;
         if !(1.0..=1000.0).contains(&stage.speed) {

@@ -7,7 +7,7 @@
 
 mod functions;
 pub mod logs;
-mod provision;
+pub mod provision;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -19,7 +19,7 @@ use crate::config::{Alarm, Config, Hooks, Per};
 use crate::error::Error;
 use crate::package::Package;
 use crate::steps::{Release, short};
-use crate::target::{Database, StageInfo, Target, Task, Urls};
+use crate::target::{Database, MetricNames, StageInfo, Target, Task, Urls};
 
 /// How long the baseline may take to become healthy, in real time.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -80,7 +80,7 @@ fn password() -> String {
 }
 
 /// The configured alarms: those per target group twice, because the groups swap their roles.
-fn alarms(config: &Config, stack: &Stack) -> Vec<Definition> {
+pub fn alarms(config: &Config, stack: &Stack) -> Vec<Definition> {
     let name = &config.application.name;
     config
         .stage
@@ -161,6 +161,14 @@ pub fn target(config: &Config, stage: &Stage, database: Database) -> Target {
         },
         database,
         target_groups: stack.target_groups.to_vec(),
+        metrics: Some(MetricNames {
+            load_balancer: stack.load_balancer_dimension(),
+            target_groups: stack
+                .target_groups
+                .iter()
+                .map(|group| (group.clone(), stack.target_group_dimension(group)))
+                .collect(),
+        }),
         alarms: stack
             .alarms
             .iter()
@@ -213,6 +221,7 @@ pub async fn baseline(
         announcer,
         deployment_config: "",
         hooks: &Hooks::new(),
+        judge: None,
         timeout: None,
         follow: String::new(),
         deployment: std::sync::OnceLock::new(),

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use rollout::alarm::State;
 use rollout::deployment::{ErrorInformation, StopReason};
 use rollout::event::{Entry, Event, RequestCounts};
+use rollout::judge::Decision;
 use rollout::lifecycle::{DeploymentStatus, LifecycleEvent, LifecycleStatus};
+use rollout::timeline::Severity;
 use rollout::traffic::TrafficRouting;
 
 use super::palette::Palette;
@@ -289,8 +291,38 @@ fn around(story: &Story, event: &Event) -> Option<Words> {
             unattributed,
             period_s,
         } => requests(story, groups, unattributed, *period_s),
+        Event::JudgeDecided {
+            decision,
+            evidence,
+            enforced,
+            ..
+        } => Some(judged(*decision, evidence, *enforced)),
+        Event::PlanFinding {
+            severity,
+            says,
+            mend,
+        } if *severity > Severity::Note => line(Sign::Bad, "plan", format!("{says}; {mend}")),
         _ => None,
     }
+}
+
+fn judged(decision: Decision, evidence: &str, enforced: bool) -> Words {
+    let (sign, verdict) = match decision {
+        Decision::Abort => (Sign::Bad, "ABORT: "),
+        Decision::Pass => (Sign::Done, "PASS: "),
+        Decision::Continue => (Sign::Goes, ""),
+    };
+    let observed = decision == Decision::Abort && !enforced;
+    let end = if observed {
+        " (observed only: nothing is stopped)"
+    } else {
+        ""
+    };
+    (
+        sign,
+        "judge".to_owned(),
+        format!("{verdict}{evidence}{end}"),
+    )
 }
 
 /// Users lost requests: how many, and on which side. A period without losses is no news.

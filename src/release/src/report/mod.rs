@@ -15,8 +15,10 @@ mod summary;
 use std::io::IsTerminal as _;
 
 pub use json::Json;
+pub use lines::plan;
 pub use live::Human;
 use palette::Palette;
+pub use story::clock;
 
 use crate::announce::Reporter;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rollout::Timestamp;
 use rollout::deployment::Roles;
-use rollout::event::{Entry, Event, RequestCounts, TaskSetDescription};
+use rollout::event::{Entry, Event, Prediction, RequestCounts, TaskSetDescription};
 use rollout::lifecycle::{LifecycleEvent, LifecycleStatus};
 use rollout::traffic::TrafficRouting;
 
@@ -40,6 +40,8 @@ pub struct Story {
     pub groups: BTreeMap<String, RequestCounts>,
     /// Requests that reached no target group.
     pub unattributed: RequestCounts,
+    /// What was to be expected, as a line each.
+    pub predicted: Vec<String>,
     /// Requests by target group in the last period, and its length in seconds.
     pub recent: (BTreeMap<String, RequestCounts>, u64),
 }
@@ -89,6 +91,9 @@ impl Story {
                 "ended".clone_into(&mut self.phase);
                 self.termination_until = None;
                 self.shift_began = None;
+            }
+            Event::Predicted { watches, .. } => {
+                self.predicted = watches.iter().map(prediction).collect();
             }
             Event::Traffic {
                 period_s,
@@ -217,4 +222,19 @@ pub fn seconds(duration: Duration) -> String {
     } else {
         format!("{:.1} s", duration.as_secs_f64())
     }
+}
+
+/// `187 lost with the alarm (95 %: at most 230), found after 2:47`.
+fn prediction(prediction: &Prediction) -> String {
+    let found = match prediction.found_after_s {
+        Some(seconds) => {
+            let time = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+            format!("found after {}", clock(time))
+        }
+        None => "never found".to_owned(),
+    };
+    format!(
+        "with {} {:.0} lost (95 %: at most {:.0}), {found}",
+        prediction.watch, prediction.lost_mean, prediction.lost_q95
+    )
 }

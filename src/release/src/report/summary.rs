@@ -49,6 +49,9 @@ pub fn block(story: &Story, entry: &Entry, palette: Palette) -> Vec<String> {
         }
         row("lost", lost(story, requests, *first_loss, *last_loss));
     }
+    for text in &story.predicted {
+        row("expected", text.clone());
+    }
     let elapsed = story.elapsed(entry.at);
     let real = Duration::try_from_secs_f64(*real_seconds).unwrap_or_default();
     row(

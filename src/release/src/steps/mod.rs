@@ -23,6 +23,7 @@ use rollout::event::Event;
 use crate::announce::Announcer;
 use crate::aws::Clients;
 use crate::config::Hooks;
+use crate::config::judge::Mode;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::package::Package;
@@ -43,6 +44,8 @@ pub struct Release<'a> {
     pub deployment_config: &'a str,
     /// The functions that the strategy hooks in.
     pub hooks: &'a Hooks,
+    /// What an ABORT of the judge leads to, if it was said on the command line.
+    pub judge: Option<Mode>,
     /// How long to watch at most, in the target's time; without it, what the plan can take.
     pub timeout: Option<Duration>,
     /// The command that follows the deployment from another terminal.
@@ -83,6 +86,18 @@ impl Release<'_> {
         let definition = self.clients.ecs.register(wanted).await?;
         migrate::run(self, &definition).await?;
         Ok(definition)
+    }
+
+    /// What an ABORT of the judge leads to. On a stage it is enforced, so that everybody sees
+    /// what it does; at AWS it has to be asked for.
+    pub fn judge_mode(&self) -> Mode {
+        let otherwise = match self.target.stage {
+            Some(_) => Mode::Enforce,
+            None => Mode::Observe,
+        };
+        self.judge
+            .or(self.package.config.judge.mode)
+            .unwrap_or(otherwise)
     }
 
     /// The version that is released.

@@ -2,6 +2,8 @@
 
 use aws_sdk_codedeploy::types as cd;
 use aws_sdk_ecs::types as ecs;
+use rollout::event::Event;
+use rollout::timeline::{Traffic, findings};
 use rollout::traffic::TrafficRouting;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use super::watch::{Plan, Running};
 use super::{Done, Release, count, deploy, short};
 use crate::definition;
 use crate::error::Error;
+use crate::forecast;
 use crate::package::foreseen_arn;
 
 /// What preflight found, for the steps after it.
@@ -56,6 +59,7 @@ pub async fn run(release: &Release<'_>) -> Result<Done<Ground>, Error> {
         .filter(|latest| definition::equal(latest, &wanted))
         .and_then(|latest| latest.task_definition_arn);
     let plan = plan(&group, &configuration);
+    tell_findings(release, &plan);
 
     let running = match active {
         None => None,
@@ -101,6 +105,24 @@ pub async fn run(release: &Release<'_>) -> Result<Done<Ground>, Error> {
         },
         detail,
     )
+}
+
+/// Says what in the plan will not work as it is meant. At AWS the alarms are the account's, and are not
+/// looked at here.
+fn tell_findings(release: &Release<'_>, plan: &Plan) {
+    let Some(stage) = &release.target.stage else {
+        return;
+    };
+    let config = &release.package.config;
+    let traffic = Traffic::of(config.stage.traffic / stage.speed);
+    let foreseen = forecast::plan(config, plan.routing, traffic);
+    for finding in findings(&foreseen).unwrap_or_default() {
+        release.announcer.event(Event::PlanFinding {
+            severity: finding.severity(),
+            says: finding.to_string(),
+            mend: finding.mend(),
+        });
+    }
 }
 
 /// Says so, when what is deployed is not all in the bundle.

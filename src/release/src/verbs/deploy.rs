@@ -11,9 +11,12 @@ use rollout::event::{Event, RECORD_FORMAT};
 use crate::announce::{Announcer, Audience};
 use crate::aws::Clients;
 use crate::bundles;
+use crate::config::judge::Mode;
 use crate::config::{Config, Hooks, parse_duration};
 use crate::error::Error;
+use crate::forecast;
 use crate::interrupt::Interrupt;
+use crate::measured::Measured;
 use crate::outcome::Outcome;
 use crate::package::Package;
 use crate::record::{self, Recorder};
@@ -48,6 +51,10 @@ pub struct Arguments {
     /// Where to keep the record of all events [default: a new file in .serein/records].
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// What the judge's ABORT leads to: nothing is judged, it is said, or the deployment is stopped
+    /// [default: `judge.mode` of release.toml, else enforce on a stage and observe at AWS].
+    #[arg(long, value_enum, value_name = "MODE")]
+    judge: Option<Mode>,
     /// How long to watch at most, in the target's time, as 90m [default: what the plan can take].
     #[arg(long, value_name = "TIME", value_parser = time)]
     timeout: Option<Duration>,
@@ -219,9 +226,22 @@ impl Job<'_> {
             ending.last_loss = totals.last_loss;
         }
         rehearsal.hush();
+        self.predict(config, announcer).await;
         let code = self.close(&release, result, ending).await;
         rehearsal.stop().await;
         code
+    }
+
+    /// What was measured, beside what was to be expected of such a version.
+    async fn predict(&self, config: &Config, announcer: &Announcer) {
+        announcer.flushed().await;
+        let strategy = config.strategy(self.arguments.strategy.as_deref());
+        if let (Ok(measured), Ok((_, strategy))) = (Measured::read(&self.record), strategy)
+            && measured.candidate.errors > 0
+            && let Some(predicted) = forecast::predicted(config, strategy, &measured)
+        {
+            announcer.event(predicted);
+        }
     }
 
     /// The version before: of release.toml, else the oldest bundle.
@@ -294,6 +314,7 @@ impl Job<'_> {
             announcer,
             deployment_config: self.deployment_config,
             hooks: self.hooks,
+            judge: self.arguments.judge,
             timeout: self.arguments.timeout,
             follow,
             deployment: OnceLock::new(),

@@ -3,6 +3,7 @@
 pub mod deploy;
 pub mod help;
 pub mod render;
+pub mod simulate;
 pub mod stage;
 
 use std::io::Write as _;

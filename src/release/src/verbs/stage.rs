@@ -83,7 +83,7 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 /// `200`, or `200/s`.
-fn rate(text: &str) -> Result<f64, String> {
+pub fn rate(text: &str) -> Result<f64, String> {
     number(text.strip_suffix("/s").unwrap_or(text), 0.0, 100_000.0)
 }
 

@@ -12,5 +12,7 @@ mod faults;
 mod foreign;
 mod green;
 mod guarded;
+mod judge;
 mod rehearsals;
+mod simulate;
 mod support;

@@ -8,7 +8,7 @@ use crate::support::{Ended, Room, bundles, descendants, wait_until_gone};
 
 #[test]
 fn a_bad_version_is_rolled_back_by_the_alarm() {
-    let ended = Room::new().run("r", &["2.0.0", "--speed", "60"]);
+    let ended = Room::new().run("r", &["2.0.0", "--speed", "60", "--judge", "off"]);
     ended.expect(3);
     assert_eq!(ended.weights(), [10, 0]);
     assert_eq!(

@@ -82,11 +82,6 @@ impl Install {
         });
     }
 
-    /// Whether the deployment was stopped by us, because green did not become healthy.
-    pub fn stopped_it(&self) -> bool {
-        self.gave_up.is_some()
-    }
-
     /// Why it was stopped by us, as a clause.
     pub fn why(&self) -> Option<String> {
         let limit = self.gave_up?;

@@ -7,17 +7,19 @@
 //! of the group, and a failed release.
 
 mod install;
+mod judging;
 mod seen;
 
 use std::time::{Duration, Instant};
 
 use aws_sdk_codedeploy::types as cd;
-use rollout::deployment::StopReason;
-use rollout::event::{Entry, Event};
+use rollout::deployment::{Roles, StopReason};
+use rollout::event::{Entry, Event, TaskSetDescription};
 use rollout::lifecycle::DeploymentStatus;
 use rollout::traffic::TrafficRouting;
 
 use self::install::Install;
+use self::judging::Judging;
 use self::seen::Seen;
 use super::Release;
 use crate::aws::AwsError;
@@ -84,9 +86,12 @@ pub async fn run(release: &Release<'_>, running: Running) -> Result<Outcome, Err
     release
         .announcer
         .event(Event::StepStarted { step: step.clone() });
-    let mut watch = Watch::new(release, &running);
+    let mut watch = Watch::new(release, &running).await;
     let ended = watch.until_the_end().await?;
-    let outcome = watch.judge(&ended).await?;
+    if let Some(judging) = &mut watch.judging {
+        judging.ended(release);
+    }
+    let outcome = watch.outcome(&ended).await?;
     release.announcer.event(Event::StepFinished {
         step,
         detail: outcome.sentence(release.version()),
@@ -99,6 +104,8 @@ struct Watch<'a> {
     running: &'a Running,
     seen: Seen,
     install: Install,
+    roles: Option<Roles<TaskSetDescription>>,
+    judging: Option<Judging>,
     heard: Instant,
 }
 
@@ -109,12 +116,14 @@ struct Ended {
 }
 
 impl<'a> Watch<'a> {
-    fn new(release: &'a Release<'a>, running: &'a Running) -> Watch<'a> {
+    async fn new(release: &'a Release<'a>, running: &'a Running) -> Watch<'a> {
         Watch {
             release,
             running,
             seen: Seen::new(&running.deployment_id, running.plan.clone()),
             install: Install::default(),
+            roles: None,
+            judging: Judging::of(release, &running.deployment_id).await,
             heard: Instant::now(),
         }
     }
@@ -154,6 +163,7 @@ impl<'a> Watch<'a> {
             && let Some(roles) = install::roles(self.release, self.running, target).await
         {
             self.seen.roles_are_known();
+            self.roles = Some(roles.clone());
             entries.push(Entry::new(
                 now,
                 Event::RolesAssigned {
@@ -171,16 +181,47 @@ impl<'a> Watch<'a> {
                 .await?;
         }
         self.announce(entries);
+        if ended.is_none() {
+            self.let_judge().await?;
+        }
         Ok(ended.map(|status| Ended { status, info }))
     }
 
+    /// Lets the judge look, and does what it says.
+    async fn let_judge(&mut self) -> Result<(), Error> {
+        let (Some(judging), Some(roles)) = (&mut self.judging, &self.roles) else {
+            return Ok(());
+        };
+        judging
+            .look(self.release, roles, self.seen.green_share())
+            .await;
+        if judging.must_stop() {
+            let codedeploy = &self.release.clients.codedeploy;
+            let answer = codedeploy.stop(&self.running.deployment_id).await;
+            if self.heard(answer)?.is_some()
+                && let Some(judging) = &mut self.judging
+            {
+                judging.has_stopped();
+            }
+        }
+        Ok(())
+    }
+
+    /// Why we stopped the deployment ourselves, as a clause.
+    fn stopped_by_us(&self) -> Option<String> {
+        let judged = || self.judging.as_ref().and_then(Judging::why);
+        self.install.why().or_else(judged)
+    }
+
     /// What the end means for the traffic. Waits for the rollback, if there is one.
-    async fn judge(&mut self, ended: &Ended) -> Result<Outcome, Error> {
+    async fn outcome(&mut self, ended: &Ended) -> Result<Outcome, Error> {
         if ended.status == DeploymentStatus::Succeeded {
             return Ok(Outcome::Deployed);
         }
         let reason = self.seen.reason();
-        let why = self.install.why().unwrap_or_else(|| self.seen.why());
+        let ours = self.stopped_by_us();
+        let stopped_by_us = ours.is_some();
+        let why = ours.unwrap_or_else(|| self.seen.why());
         let rolled_back = match self.rollback(ended, reason).await? {
             Some(rollback) => self.watch_rollback(&rollback, reason).await?,
             None => true,
@@ -190,7 +231,7 @@ impl<'a> Watch<'a> {
             (false, _) => Outcome::TrafficUnknown {
                 why: format!("{why}; {}", self.seen.where_traffic_is()),
             },
-            (true, StopReason::Request) if !self.install.stopped_it() => Outcome::Stopped { why },
+            (true, StopReason::Request) if !stopped_by_us => Outcome::Stopped { why },
             (true, _) => Outcome::RolledBack { why },
         })
     }
@@ -210,7 +251,7 @@ impl<'a> Watch<'a> {
         if let Some(id) = id(&ended.info) {
             return Ok(Some(id));
         }
-        if !self.running.plan.rolls_back(reason) && !self.install.stopped_it() {
+        if !self.running.plan.rolls_back(reason) && self.stopped_by_us().is_none() {
             return Ok(None);
         }
         let until = self.release.announcer.now() + ROLLBACK_APPEARS;

@@ -313,6 +313,11 @@ impl Seen {
         self.green == 0 && !self.green_is_primary
     }
 
+    /// Green's share of the production traffic at the last look, in percent.
+    pub fn green_share(&self) -> u8 {
+        self.green
+    }
+
     /// Where traffic was at the last look, in words.
     pub fn where_traffic_is(&self) -> String {
         format!("at the last look green had {} % of it", self.green)
