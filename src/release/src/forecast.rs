@@ -7,7 +7,9 @@
 
 use rollout::deployment::{Alarms, AutoRollback, Spec};
 use rollout::event::{Event, Prediction};
+use rollout::lifecycle::LifecycleEvent;
 use rollout::simulate::{self, Comparison, JudgeDetector, Phase, Scope, Watch};
+use rollout::smoke;
 use rollout::timeline::{Plan, Traffic, Watched};
 use rollout::traffic::TrafficRouting;
 use stage::Stack;
@@ -22,6 +24,8 @@ const FAILURES: &str = "HTTPCode_Target_5XX_Count";
 /// stage; the target's time).
 const JUDGE_DELAY: f64 = 3.0;
 
+/// Where a hook can test green before its first user.
+const SMOKE_TEST: LifecycleEvent = LifecycleEvent::AfterAllowTestTraffic;
 /// From there until nothing is sent to green any more (the target's time).
 const ROLLBACK_SECONDS: f64 = 1.0;
 
@@ -73,7 +77,7 @@ pub fn comparison(
         judge: judged.then(|| judge.clone()),
         smoke: None,
     };
-    let watches = if alarm.is_some() {
+    let mut watches = if alarm.is_some() {
         vec![
             watch("alarm", true, false),
             watch("judge", false, true),
@@ -82,6 +86,13 @@ pub fn comparison(
     } else {
         vec![watch("judge", false, true)]
     };
+    let guarded = |strategy: &Strategy| strategy.hooks.contains_key(&SMOKE_TEST);
+    if config.strategies.values().any(guarded) {
+        watches.push(Watch {
+            smoke: Some(smoke::Config::default()),
+            ..watch("with the hook", true, true)
+        });
+    }
     Comparison {
         rate: traffic.rate,
         p_blue: traffic.failing,
