@@ -29,6 +29,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Stage(verbs::stage::Arguments),
+    Plan(verbs::plan::Arguments),
     Render(verbs::render::Arguments),
     Simulate(verbs::simulate::Arguments),
     Help(verbs::help::Arguments),
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> Result<u8, Error> {
     match cli.verb {
         None => verbs::deploy::run(&cli.deploy),
         Some(Verb::Stage(arguments)) => verbs::stage::run(&arguments),
+        Some(Verb::Plan(arguments)) => verbs::plan::run(&arguments),
         Some(Verb::Render(arguments)) => verbs::render::run(&arguments),
         Some(Verb::Simulate(arguments)) => verbs::simulate::run(&arguments),
         Some(Verb::Help(arguments)) => verbs::help::run(&arguments),

@@ -20,6 +20,7 @@ mod definition;
 mod error;
 mod exit_codes;
 mod forecast;
+mod foreseen;
 mod interrupt;
 mod measured;
 mod nearest;

@@ -22,6 +22,11 @@ pub use story::clock;
 
 use crate::announce::Reporter;
 
+/// Blue's and green's share of the traffic as a bar.
+pub fn bar(green: u8) -> String {
+    lines::bar(green, Palette::of_stdout())
+}
+
 /// How a release is shown on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {

@@ -2,6 +2,7 @@
 
 pub mod deploy;
 pub mod help;
+pub mod plan;
 pub mod render;
 pub mod simulate;
 pub mod stage;

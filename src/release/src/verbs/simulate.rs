@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use rollout::plot;
 use rollout::simulate::{Comparison, Row};
-use rollout::timeline::{AlarmOutlook, Finding, Reach, Severity, Timeline, Traffic, findings};
-use rollout::{plot, traffic::TrafficRouting};
+use rollout::timeline::Traffic;
 use serde::Serialize;
 
 use super::stage::rate;
@@ -16,9 +16,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::exit_codes;
 use crate::forecast;
+use crate::foreseen::{Foreseen, Said, percent, short, strategies, take_common};
 use crate::measured::Measured;
 use crate::package::Package;
-use crate::report::{Format, clock, plan};
+use crate::report::{Format, clock};
 
 /// Reckon what a bad version would cost under each strategy; touches nothing
 ///
@@ -84,23 +85,6 @@ struct Answer<'a> {
     measured: Option<&'a Measured>,
 }
 
-/// One strategy.
-#[derive(Debug, Serialize)]
-struct Foreseen {
-    strategy: String,
-    timeline: Timeline,
-    findings: Vec<Said>,
-}
-
-#[derive(Debug, Serialize)]
-struct Said {
-    #[serde(flatten)]
-    finding: Finding,
-    severity: Severity,
-    says: String,
-    mend: String,
-}
-
 pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     let bundles = bundles::directory(arguments.bundles.as_deref());
     let package = Package::open(&bundles, &arguments.version, arguments.config.as_deref())?;
@@ -111,27 +95,19 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         .map(Measured::read)
         .transpose()?;
     let traffic = traffic(arguments, config, measured.as_ref());
-    let strategies = strategies(arguments, config)?;
-    let usage = |error: &dyn std::fmt::Display| Error::Usage(error.to_string());
-
+    let strategies = strategies(config, arguments.strategy.as_deref())?;
     let comparison = Comparison {
         runs: arguments.runs,
         good_runs: arguments.runs,
         seed: arguments.seed,
         ..forecast::comparison(config, traffic, strategies.clone())
     };
-    let rows = comparison.rows().map_err(|error| usage(&error))?;
+    let rows = comparison
+        .rows()
+        .map_err(|error| Error::Usage(error.to_string()))?;
     let foreseen: Result<Vec<Foreseen>, Error> = strategies
         .into_iter()
-        .map(|(strategy, routing)| {
-            let plan = forecast::plan(config, routing, traffic);
-            let findings = findings(&plan).map_err(|error| usage(&error))?;
-            Ok(Foreseen {
-                strategy,
-                timeline: Timeline::of(&plan).map_err(|error| usage(&error))?,
-                findings: findings.into_iter().map(Said::of).collect(),
-            })
-        })
+        .map(|(strategy, routing)| Foreseen::of(config, strategy, routing, traffic))
         .collect();
     if let Some(directory) = &arguments.plots {
         draw(directory, &rows, measured.as_ref(), config)?;
@@ -155,25 +131,6 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     Ok(exit_codes::SUCCESS)
 }
 
-/// Takes out what every strategy's findings hold.
-fn take_common(foreseen: &mut [Foreseen]) -> Vec<Said> {
-    let Some((first, others)) = foreseen.split_first_mut() else {
-        return Vec::new();
-    };
-    let has = |of: &Foreseen, said: &Said| of.findings.iter().any(|other| other.says == said.says);
-    let (common, own) = std::mem::take(&mut first.findings)
-        .into_iter()
-        .partition(|said| others.iter().all(|other| has(other, said)));
-    first.findings = own;
-    let common: Vec<Said> = common;
-    for other in others {
-        other
-            .findings
-            .retain(|said| common.iter().all(|one| one.says != said.says));
-    }
-    common
-}
-
 fn traffic(arguments: &Arguments, config: &Config, measured: Option<&Measured>) -> Traffic {
     if let Some(measured) = measured {
         return measured.traffic();
@@ -186,33 +143,6 @@ fn traffic(arguments: &Arguments, config: &Config, measured: Option<&Measured>) 
         regression: arguments.error_rate,
         ..Traffic::of(rate)
     }
-}
-
-/// The strategies of release.toml whose traffic plan is known here.
-fn strategies(
-    arguments: &Arguments,
-    config: &Config,
-) -> Result<Vec<(String, TrafficRouting)>, Error> {
-    if let Some(name) = &arguments.strategy {
-        let (name, strategy) = config.strategy(Some(name))?;
-        let routing = forecast::routing(strategy).ok_or_else(|| {
-            Error::Usage(format!(
-                "strategy {name} is {} of the account, which is not asked here; only CodeDeploy's predefined configurations are known",
-                strategy.deployment_config
-            ))
-        })?;
-        return Ok(vec![(name.to_owned(), routing)]);
-    }
-    let mut known: Vec<(String, TrafficRouting)> = Vec::new();
-    for (name, strategy) in &config.strategies {
-        // Two strategies may differ in hooks only, which the traffic does not see.
-        if let Some(routing) = forecast::routing(strategy)
-            && known.iter().all(|(_, other)| *other != routing)
-        {
-            known.push((name.clone(), routing));
-        }
-    }
-    Ok(known)
 }
 
 fn draw(
@@ -238,17 +168,6 @@ fn draw(
         std::fs::write(&path, picture).map_err(Error::io("write", &path))?;
     }
     Ok(())
-}
-
-impl Said {
-    fn of(finding: Finding) -> Said {
-        Said {
-            severity: finding.severity(),
-            says: finding.to_string(),
-            mend: finding.mend(),
-            finding,
-        }
-    }
 }
 
 impl Answer<'_> {
@@ -313,99 +232,7 @@ impl Answer<'_> {
     }
 }
 
-impl Foreseen {
-    fn tell(&self, text: &mut String) {
-        let Timeline {
-            routing,
-            full_at,
-            traffic_at,
-            done_at,
-            client_timeout,
-            ..
-        } = &self.timeline;
-        let _ = writeln!(
-            text,
-            "\n{}: {}; first users after {}, all traffic after {}, done after {}; give a client {}",
-            self.strategy,
-            plan(routing),
-            clock(*traffic_at),
-            clock(*full_at),
-            clock(*done_at),
-            clock(*client_timeout),
-        );
-        for (names, reach) in reaches(&self.timeline.alarms) {
-            let _ = writeln!(text, "  {}: {reach}", names.join(", "));
-        }
-        for said in &self.findings {
-            said.tell(text);
-        }
-    }
-}
-
-/// What the alarms can do, those that can do the same together.
-fn reaches(alarms: &[AlarmOutlook]) -> Vec<(Vec<&str>, String)> {
-    let mut reaches: Vec<(Vec<&str>, String)> = Vec::new();
-    for alarm in alarms {
-        let words = match (&alarm.earliest, &alarm.latest) {
-            (None, _) => "cannot stop even a dead version".to_owned(),
-            (Some(earliest), latest) => format!(
-                "stops a dead version {} after its first user at the earliest, {}",
-                reach(earliest),
-                latest.as_ref().map_or_else(
-                    || "perhaps never".to_owned(),
-                    |latest| format!("{} at the latest", reach(latest))
-                )
-            ),
-        };
-        match reaches.iter_mut().find(|(_, other)| *other == words) {
-            Some((names, _)) => names.push(&alarm.name),
-            None => reaches.push((vec![&alarm.name], words)),
-        }
-    }
-    reaches
-}
-
-fn reach(reach: &Reach) -> String {
-    let after = clock(reach.after);
-    match reach.met {
-        Some(met) => format!("{after} ({} requests met it)", short(met.requests)),
-        None => after,
-    }
-}
-
-impl Said {
-    fn tell(&self, text: &mut String) {
-        let word = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        };
-        let _ = writeln!(text, "  {word}: {}; {}", self.says, self.mend);
-    }
-}
-
 /// Seconds as minutes and seconds.
 fn time(seconds: f64) -> String {
     clock(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-}
-
-/// Three digits at most where there is a fraction.
-fn short(number: f64) -> String {
-    if number >= 10.0 || number.fract() == 0.0 {
-        format!("{number:.0}")
-    } else {
-        format!("{number:.1}")
-    }
-}
-
-fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    let text = match percent {
-        0.0 => "0".to_owned(),
-        _ if percent < 0.01 => "< 0.01".to_owned(),
-        _ if percent < 1.0 => format!("{percent:.2}"),
-        _ if percent.fract().abs() < 1e-9 || percent >= 99.95 => format!("{percent:.0}"),
-        _ => format!("{percent:.1}"),
-    };
-    format!("{text} %")
 }

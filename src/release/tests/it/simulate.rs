@@ -1,4 +1,4 @@
-//! `release simulate`: what is reckoned, how it is shown, what it refuses.
+//! `release simulate` and `release plan`: what is reckoned, how it is shown, what is refused.
 
 use serde_json::Value;
 
@@ -112,4 +112,36 @@ fn what_cannot_be_reckoned_is_refused() {
         assert!(code == 2 || code == 1, "{arguments:?}: {code}");
         assert!(err.contains(says), "{arguments:?}: {err}");
     }
+}
+
+#[test]
+fn a_plan_shows_when_traffic_moves_and_what_cannot_work() {
+    let room = Room::new();
+    let plan = |arguments: &[&str]| {
+        let arguments = [&["plan", "2.0.0"], arguments].concat();
+        let output = room.command(&arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), text)
+    };
+    let (code, text) = plan(&["--strategy", "linear"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(text.matches("2.0.0 10 %").count(), 1, "{text}");
+    assert!(
+        text.contains("2.0.0 100 %") && text.contains("at the latest"),
+        "{text}"
+    );
+
+    // An alarm that asks for more failures than green has requests.
+    let config = room.config(&[("release.toml", "threshold = 10\n", "threshold = 100000\n")]);
+    let config = config.to_str().unwrap();
+    let (code, text) = plan(&["--config", config]);
+    assert_eq!(code, Some(5), "{text}");
+    assert!(
+        text.contains("error: alarm serein-demo-a-target-5xx cannot"),
+        "{text}"
+    );
+    let (code, text) = plan(&["--config", config, "--format", "json"]);
+    assert_eq!(code, Some(5), "{text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["findings"][0]["finding"], "cannot-fire");
 }
