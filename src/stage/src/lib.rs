@@ -17,6 +17,7 @@
 //! | [`s3`] | S3 |
 //! | [`registry`] | ECR, as an OCI distribution registry |
 //! | [`functions`] | Lambda, as far as CodeDeploy's hooks need it |
+//! | `account` | everything else, where another endpoint serves it |
 //!
 //! and [`wire`] is the door to them. How the stage differs from AWS is listed, line by line, in
 //! `docs/parity.md`.
@@ -30,12 +31,14 @@
 //! # }
 //! ```
 
+mod account;
 pub mod clock;
 pub mod cloudwatch;
 pub mod codedeploy;
 pub mod ecs;
 pub mod elb;
 pub mod events;
+mod front;
 pub mod functions;
 pub mod leftovers;
 mod options;
@@ -59,6 +62,7 @@ use clock::Clock;
 use cloudwatch::{Alarms, Metrics};
 use elb::LoadBalancer;
 use events::Events;
+use front::Front;
 use functions::Functions;
 use leftovers::Claim;
 use postgres::Postgres;
@@ -73,7 +77,7 @@ pub struct Stage {
     events: Events,
     metrics: Metrics,
     alarms: Alarms,
-    load_balancer: LoadBalancer,
+    front: Front,
     runtime: Runtime,
     secrets: Secrets,
     functions: Functions,
@@ -115,6 +119,9 @@ pub enum StageError {
     /// The database did not start.
     #[error(transparent)]
     Postgres(#[from] postgres::PostgresError),
+    /// The endpoint of the rest of the account is not there.
+    #[error("{0}")]
+    Upstream(String),
     /// The load balancer did not start: a port is taken, most likely.
     #[error(transparent)]
     LoadBalancer(#[from] elb::ElbError),
@@ -149,12 +156,12 @@ impl Stage {
 
     /// The production listener of the load balancer: `http://127.0.0.1:PORT`.
     pub fn production_url(&self) -> String {
-        format!("http://{}", self.load_balancer.production_address())
+        format!("http://{}", self.load_balancer().production_address())
     }
 
     /// The test listener of the load balancer: `http://127.0.0.1:PORT`.
     pub fn test_url(&self) -> String {
-        format!("http://{}", self.load_balancer.test_address())
+        format!("http://{}", self.load_balancer().test_address())
     }
 
     /// The image registry, `127.0.0.1:PORT`, as it stands in an image's name.
@@ -178,9 +185,9 @@ impl Stage {
         &self.events
     }
 
-    /// The load balancer.
-    pub fn load_balancer(&self) -> &LoadBalancer {
-        &self.load_balancer
+    /// The load balancer. With [`Options::upstream`] it is another one after a service was created.
+    pub fn load_balancer(&self) -> LoadBalancer {
+        self.front.get().load_balancer.clone()
     }
 
     /// The metrics, as CloudWatch has them.
@@ -222,7 +229,7 @@ impl Stage {
         self.codedeploy.shutdown();
         self.functions.shutdown().await;
         self.ecs.shutdown().await;
-        self.load_balancer.stop().await;
+        self.load_balancer().stop().await;
         if let Err(error) = self.postgres.stop().await {
             tracing::warn!(%error, "PostgreSQL did not stop in order");
         }

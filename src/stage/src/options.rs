@@ -28,6 +28,11 @@ pub struct Options {
     pub access_key: String,
     /// The secret key of that user; every request must be signed with it.
     pub secret_key: String,
+    /// An endpoint `http://HOST:PORT` that serves the rest of an AWS account, such as an emulator: all
+    /// but CodeDeploy, ECS and the registry is passed on to it, and load balancer, alarms, database
+    /// and secrets are those that are made there. The account is its account, the production and test
+    /// ports must be those of the load balancer's listeners, and of `stack` the Region counts.
+    pub upstream: Option<String>,
     /// The AWS stack that the stage stands for.
     pub stack: Stack,
 }
@@ -105,6 +110,7 @@ impl Default for Options {
             postgres_bin: None,
             access_key: "stage".into(),
             secret_key: "stage".into(),
+            upstream: None,
             stack: Stack::default(),
         }
     }

@@ -48,6 +48,18 @@ pub(crate) struct Object {
 /// Objects larger than this are not revisions.
 const REVISION_LIMIT: usize = 4 * 1024 * 1024;
 
+/// A bucket's name as that of a directory: one that leads nowhere else.
+fn plain(bucket: &str) -> std::io::Result<&str> {
+    let name =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+    if bucket.bytes().all(name) && bucket.bytes().any(|byte| byte != b'.') {
+        return Ok(bucket);
+    }
+    Err(std::io::Error::other(format!(
+        "{bucket:?} does not name a bucket"
+    )))
+}
+
 impl ObjectStore {
     /// Opens the store under `root`, which is made, with the buckets that exist from the start.
     pub fn open(
@@ -69,6 +81,19 @@ impl ObjectStore {
             service: builder.build(),
             files: Arc::new(open()?),
         })
+    }
+
+    /// Makes a bucket; one that is there already is left as it is.
+    pub fn make_bucket(&self, bucket: &str) -> std::io::Result<()> {
+        std::fs::create_dir_all(self.root.join(plain(bucket)?))
+    }
+
+    /// Removes a bucket with everything in it.
+    pub fn remove_bucket(&self, bucket: &str) -> std::io::Result<()> {
+        match std::fs::remove_dir_all(self.root.join(plain(bucket)?)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
     }
 
     /// What answers requests.

@@ -15,12 +15,14 @@ use tokio::net::TcpListener;
 
 use crate::{
     Options, Stage, StageError,
+    account::{self, Account},
     clock::Clock,
     cloudwatch::{Alarms, AlarmsOptions, Metrics, api::CloudWatch},
     codedeploy::{self, CodeDeploy},
     ecs::{self, Ecs},
     elb::{self, LoadBalancer},
     events::Events,
+    front::{Balancer, Front},
     functions::{Functions, Place},
     leftovers::Claim,
     postgres::{Postgres, PostgresOptions},
@@ -46,7 +48,21 @@ impl Stage {
     #[expect(clippy::too_many_lines, reason = "the parts, each in its place")]
     pub async fn start(options: Options) -> Result<Self, StageError> {
         options.validate()?;
-        let stack = options.stack.clone();
+        let mut stack = options.stack.clone();
+        let credentials = Credentials {
+            access_key: options.access_key.clone(),
+            secret_key: options.secret_key.clone(),
+            region: stack.region.clone(),
+        };
+        let found = match &options.upstream {
+            None => None,
+            Some(url) => {
+                let found = account::Found::at(url, credentials.clone()).await;
+                let found = found.map_err(|error| StageError::Upstream(error.to_string()))?;
+                stack.account_id.clone_from(&found.account_id);
+                Some(found)
+            }
+        };
         let (claim, made) = directory(options.dir.as_deref())?;
         // From here on the directory is removed when something fails.
         let made = made.map(Made);
@@ -66,6 +82,7 @@ impl Stage {
         let events = Events::new(clock);
         let metrics = Metrics::new();
         let load_balancer = load_balancer(&options, clock, &metrics, &events)?;
+        let front = Front::new(Balancer::of(&stack, load_balancer));
         let postgres = Postgres::start(PostgresOptions {
             bin: options.postgres_bin.clone(),
             port: options.ports.postgres,
@@ -97,13 +114,6 @@ impl Stage {
         };
         std::fs::create_dir_all(dir.join("logs")).map_err(in_dir)?;
         let registry = Registry::open(&dir.join("registry")).map_err(in_dir)?;
-        let objects = ObjectStore::open(
-            &dir.join("s3"),
-            &options.access_key,
-            &options.secret_key,
-            &stack.buckets,
-        )
-        .map_err(in_dir)?;
         let secrets = Secrets::new();
         let functions = Functions::new(Place {
             claim: claim.clone(),
@@ -113,6 +123,29 @@ impl Stage {
             access_key: options.access_key.clone(),
             secret_key: options.secret_key.clone(),
         });
+        let account = found.map(|found| {
+            let parts = account::Parts {
+                clock,
+                metrics: metrics.clone(),
+                events: events.clone(),
+                alarms: alarms.clone(),
+                front: front.clone(),
+                secrets: secrets.clone(),
+                functions: functions.clone(),
+                dir: dir.clone(),
+                postgres: postgres.clone(),
+                registry: api,
+                idle_timeout: stack.idle_timeout,
+            };
+            Account::new(found, parts)
+        });
+        let objects = ObjectStore::open(
+            &dir.join("s3"),
+            &options.access_key,
+            &options.secret_key,
+            &stack.buckets,
+        )
+        .map_err(in_dir)?;
         let ecs = Ecs::new(ecs::Parts {
             clock,
             events: events.clone(),
@@ -122,7 +155,8 @@ impl Stage {
             registry: registry.clone(),
             registry_host: api.to_string(),
             secrets: secrets.clone(),
-            load_balancer: load_balancer.clone(),
+            front: front.clone(),
+            account: account.clone(),
             dir: dir.clone(),
             reach: vec![postgres.address()],
         });
@@ -131,7 +165,8 @@ impl Stage {
             events: events.clone(),
             stack: stack.clone(),
             ecs: ecs.clone(),
-            load_balancer: load_balancer.clone(),
+            front: front.clone(),
+            account: account.clone(),
             alarms: alarms.clone(),
             objects: objects.clone(),
             functions: functions.clone(),
@@ -148,12 +183,12 @@ impl Stage {
             ],
             counters: elb::counters::handler(load_balancer.clone()),
             registry: registry.handler(),
-            s3: objects.handler(),
-            credentials: Credentials {
-                access_key: options.access_key.clone(),
-                secret_key: options.secret_key.clone(),
-                region: stack.region.clone(),
+            rest: match &account {
+                None => objects.handler(),
+                Some(account) => account.handler(&objects),
             },
+            everything_else: account.is_some(),
+            credentials,
         };
         let server = Server::start(listener, routes);
         Ok(Self {
@@ -162,7 +197,7 @@ impl Stage {
             events,
             metrics,
             alarms,
-            load_balancer,
+            front,
             runtime,
             secrets,
             functions,

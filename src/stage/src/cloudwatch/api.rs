@@ -46,6 +46,11 @@ impl JsonService for CloudWatch {
         &["Timestamps"]
     }
 
+    /// Metrics are measured here; alarms are made wherever the rest is.
+    fn serves(&self, operation: &str) -> bool {
+        operation == "GetMetricData"
+    }
+
     fn call<'a>(
         &'a self,
         operation: &'a str,

@@ -81,8 +81,7 @@ impl CodeDeploy {
         let group = self
             .ecs
             .target_group(&primary.load_balancer.target_group_arn)
-            .unwrap_or_default()
-            .to_owned();
+            .unwrap_or_default();
         let groups = Roles::assign(plan.target_groups.clone(), &group).ok_or_else(|| {
             error(
                 ErrorCode::InvalidEcsService,
@@ -93,6 +92,8 @@ impl CodeDeploy {
             )
         })?;
         let weights = self
+            .front
+            .get()
             .load_balancer
             .weights(self.production(&plan.production_listener));
         let weight = |group: &str| {
@@ -240,23 +241,31 @@ impl CodeDeploy {
             Listener::Production => self.production(&plan.production_listener),
             Listener::Test => self.other(&plan.production_listener),
         };
-        self.load_balancer
-            .set_weights(listener, &[(groups.blue, blue), (groups.green, green)])
+        let front = self.front.get();
+        let weights = [(groups.blue, blue), (groups.green, green)];
+        front
+            .load_balancer
+            .set_weights(listener, &weights)
             .map_err(|problem| {
                 error(
                     ErrorCode::EcsUpdateError,
                     format!("The ELB could not be updated due to the following error: {problem}"),
                 )
-            })
+            })?;
+        if let Some(account) = &self.account {
+            let arn = |name: &str| front.group_arn(name).unwrap_or_default().to_owned();
+            let weights = weights.iter().map(|(name, weight)| (arn(name), *weight));
+            account.set_weights(front.listener_arn(listener), weights.collect());
+        }
+        Ok(())
     }
 
     /// Which of the two listeners a group calls its production listener.
     fn production(&self, arn: &str) -> Listener {
-        if arn == self.stack.test_listener_arn() {
-            Listener::Test
-        } else {
-            Listener::Production
-        }
+        self.front
+            .get()
+            .listener(arn)
+            .unwrap_or(Listener::Production)
     }
 
     fn other(&self, production: &str) -> Listener {
@@ -282,7 +291,12 @@ impl CodeDeploy {
         let new = NewTaskSet {
             task_definition: appspec.task_definition.clone(),
             load_balancer: LoadBalancerBinding {
-                target_group_arn: self.stack.target_group_arn(&sets.groups.green),
+                target_group_arn: self
+                    .front
+                    .get()
+                    .group_arn(&sets.groups.green)
+                    .unwrap_or_default()
+                    .to_owned(),
                 container_name: appspec.container_name.clone(),
                 container_port: appspec.container_port.into(),
             },

@@ -38,6 +38,26 @@ const SHOWN: [&str; 4] = [
 ];
 
 impl CodeDeploy {
+    /// Where alarms are made elsewhere: those that this deployment will ask for.
+    async fn look_at_alarms(
+        &self,
+        input: &Input,
+        application: &str,
+        group: &str,
+    ) -> Result<(), ApiError> {
+        let settings = self
+            .state()
+            .application(application, &self.stack.account_id)?
+            .group(group)?
+            .settings
+            .clone();
+        let alarms = input
+            .override_alarm_configuration
+            .as_ref()
+            .or_else(|| settings.get("alarmConfiguration"));
+        self.take_over_alarms(alarms).await
+    }
+
     pub(super) async fn create_deployment(&self, input: Value) -> Answer {
         let input: Input = read(input)?;
         let application = names::application(input.application_name.as_deref())?;
@@ -51,6 +71,7 @@ impl CodeDeploy {
         check(&input)?;
         // Read before the lock is taken; what is wrong with it fails the deployment, later.
         let appspec = self.read_appspec(&revision).await;
+        self.look_at_alarms(&input, application, group).await?;
 
         let now = self.clock.now();
         let mut state = self.state();
@@ -75,7 +96,7 @@ impl CodeDeploy {
             group_checks::auto_rollback(rollback)?,
             group_checks::alarms(alarms)?,
         );
-        let plan = group_checks::plan(&self.stack, &settings)?;
+        let plan = group_checks::plan(&self.stack, &self.front.get(), &settings)?;
         if let Some(active) = state.active_deployment(application, group) {
             return Err(refuse(
                 "DeploymentLimitExceededException",

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{names, refuse, state::State};
-use crate::{Stack, wire::ApiError};
+use crate::{Stack, front::Balancer, wire::ApiError};
 
 type Check = Result<(), ApiError>;
 
@@ -118,6 +118,7 @@ fn member<T: Default + serde::de::DeserializeOwned>(
 pub(super) fn check(
     state: &State,
     stack: &Stack,
+    front: &Balancer,
     application: &str,
     group: &str,
     settings: &Map<String, Value>,
@@ -160,7 +161,7 @@ pub(super) fn check(
     alarms(settings.get("alarmConfiguration"))?;
     auto_rollback(settings.get("autoRollbackConfiguration"))?;
     let (service, cluster) = check_service(settings)?;
-    pair(stack, settings)?;
+    pair(stack, front, settings)?;
     for other_application in state.applications.values() {
         for other in other_application.groups.values() {
             if other_application.name == application && other.name == group {
@@ -392,6 +393,7 @@ fn check_service(settings: &Map<String, Value>) -> Result<(String, String), ApiE
 /// The pair of target groups, and the listeners.
 fn pair(
     stack: &Stack,
+    front: &Balancer,
     settings: &Map<String, Value>,
 ) -> Result<([String; 2], String, bool), ApiError> {
     let invalid_info = |message: &str| refuse("InvalidLoadBalancerInfoException", message);
@@ -423,7 +425,7 @@ fn pair(
         ));
     }
     for name in [first, second] {
-        let known = stack.target_groups.iter().any(|known| known == name);
+        let known = front.group_arn(name).is_some();
         if !(known || stack.foreign_target_groups && !name.is_empty()) {
             return Err(invalid_pair(format!(
                 "The target group '{name}' does not exist, or is not associated with the load balancer."
@@ -437,8 +439,8 @@ fn pair(
                 "A traffic route must have exactly one listener.",
             ));
         };
-        let known = [stack.production_listener_arn(), stack.test_listener_arn()];
-        if !(known.contains(arn) || stack.foreign_target_groups && arn.starts_with("arn:")) {
+        let known = front.listener(arn).is_some();
+        if !(known || stack.foreign_target_groups && arn.starts_with("arn:")) {
             return Err(invalid_info(&format!(
                 "The listener {arn} could not be found."
             )));
@@ -461,9 +463,13 @@ fn pair(
 }
 
 /// What a deployment needs to know of a group that has been checked.
-pub(super) fn plan(stack: &Stack, settings: &Map<String, Value>) -> Result<GroupPlan, ApiError> {
+pub(super) fn plan(
+    stack: &Stack,
+    front: &Balancer,
+    settings: &Map<String, Value>,
+) -> Result<GroupPlan, ApiError> {
     let (service, cluster) = check_service(settings)?;
-    let (target_groups, production_listener, test_listener) = pair(stack, settings)?;
+    let (target_groups, production_listener, test_listener) = pair(stack, front, settings)?;
     let (ready_wait, termination_wait) = blue_green(settings)?;
     Ok(GroupPlan {
         cluster,

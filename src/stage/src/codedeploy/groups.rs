@@ -80,7 +80,15 @@ impl CodeDeploy {
         settings
             .entry("deploymentConfigName")
             .or_insert_with(|| json!("CodeDeployDefault.ECSAllAtOnce"));
-        group_checks::check(&state, &self.stack, application_name, name, &settings)?;
+        let front = self.front.get();
+        group_checks::check(
+            &state,
+            &self.stack,
+            &front,
+            application_name,
+            name,
+            &settings,
+        )?;
         let id = crate::wire::uuid();
         let group = Group {
             id: id.clone(),
@@ -158,7 +166,15 @@ impl CodeDeploy {
         let application = state.application(application_name, &self.stack.account_id)?;
         let mut settings = application.group(name)?.settings.clone();
         settings.extend(changes);
-        group_checks::check(&state, &self.stack, application_name, name, &settings)?;
+        let front = self.front.get();
+        group_checks::check(
+            &state,
+            &self.stack,
+            &front,
+            application_name,
+            name,
+            &settings,
+        )?;
         let new = match input.new_deployment_group_name.as_deref() {
             Some(new) => names::group(Some(new))?,
             None => name,

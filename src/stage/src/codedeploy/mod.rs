@@ -33,11 +33,12 @@ use serde_json::Value;
 use self::state::State;
 use crate::{
     Stack,
+    account::Account,
     clock::Clock,
     cloudwatch::Alarms,
     ecs::Ecs,
-    elb::LoadBalancer,
     events::Events,
+    front::Front,
     functions::Functions,
     s3::ObjectStore,
     wire::{ApiError, JsonService},
@@ -49,7 +50,9 @@ pub(crate) struct Parts {
     pub events: Events,
     pub stack: Stack,
     pub ecs: Ecs,
-    pub load_balancer: LoadBalancer,
+    pub front: Front,
+    /// Where alarms are defined, revisions kept and weights shown, if not here.
+    pub account: Option<Account>,
     pub alarms: Alarms,
     pub objects: ObjectStore,
     pub functions: Functions,
@@ -94,6 +97,15 @@ impl CodeDeploy {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where alarms are made elsewhere: those of an `alarmConfiguration`, as they are now.
+    async fn take_over_alarms(&self, given: Option<&Value>) -> Result<(), ApiError> {
+        let Some(account) = &self.account else {
+            return Ok(());
+        };
+        let names = group_checks::alarms(given)?.names;
+        account.take_over_alarms(&names).await
+    }
+
     /// Ends the drivers: deployments stay as they are.
     pub fn shutdown(&self) {
         let mut state = self.state();
@@ -122,11 +134,21 @@ impl JsonService for CodeDeploy {
                 "ListApplications" => self.list_applications(input),
                 "UpdateApplication" => self.update_application(input),
                 "DeleteApplication" => self.delete_application(input),
-                "CreateDeploymentGroup" => self.create_deployment_group(input),
+                "CreateDeploymentGroup" => {
+                    match self.take_over_alarms(input.get("alarmConfiguration")).await {
+                        Ok(()) => self.create_deployment_group(input),
+                        Err(error) => Err(error),
+                    }
+                }
                 "GetDeploymentGroup" => self.get_deployment_group(input),
                 "BatchGetDeploymentGroups" => self.batch_get_deployment_groups(input),
                 "ListDeploymentGroups" => self.list_deployment_groups(input),
-                "UpdateDeploymentGroup" => self.update_deployment_group(input),
+                "UpdateDeploymentGroup" => {
+                    match self.take_over_alarms(input.get("alarmConfiguration")).await {
+                        Ok(()) => self.update_deployment_group(input),
+                        Err(error) => Err(error),
+                    }
+                }
                 "DeleteDeploymentGroup" => self.delete_deployment_group(input),
                 "CreateDeploymentConfig" => self.create_deployment_config(input),
                 "GetDeploymentConfig" => self.get_deployment_config(input),

@@ -37,9 +37,10 @@ use tokio::sync::watch;
 use self::state::State;
 use crate::{
     Stack,
+    account::Account,
     clock::Clock,
-    elb::LoadBalancer,
     events::Events,
+    front::Front,
     registry::Registry,
     runtime::{ImageStore, Runtime},
     secrets::Secrets,
@@ -60,7 +61,9 @@ pub(crate) struct Parts {
     /// `127.0.0.1:PORT`, as it stands in images' names.
     pub registry_host: String,
     pub secrets: Secrets,
-    pub load_balancer: LoadBalancer,
+    pub front: Front,
+    /// Where load balancers and secrets are asked for, if not here.
+    pub account: Option<Account>,
     /// Where logs and image archives are written.
     pub dir: PathBuf,
     /// The loopback services that every task may reach.
@@ -188,7 +191,10 @@ impl JsonService for Ecs {
                 "DeregisterTaskDefinition" => self.deregister_task_definition(input),
                 "ListTaskDefinitions" => self.list_task_definitions(input),
                 "ListTaskDefinitionFamilies" => self.list_task_definition_families(input),
-                "CreateService" => self.create_service(input),
+                "CreateService" => match self.take_over(&input).await {
+                    Ok(()) => self.create_service(input),
+                    Err(error) => Err(error),
+                },
                 "DescribeServices" => self.describe_services(input),
                 "ListServices" => self.list_services(input),
                 "UpdateService" => self.update_service(input),

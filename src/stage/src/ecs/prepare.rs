@@ -25,6 +25,11 @@ pub(super) async fn prepare(
         let image = pull(ecs, &definition.image)
             .await
             .map_err(|error| format!("CannotPullContainerError: {error}"))?;
+        if let Some(account) = &ecs.account {
+            for secret in &definition.secrets {
+                account.fetch_secret(&secret.value_from).await;
+            }
+        }
         let spec = container_spec(ecs, launch, definition, image)?;
         specs.push((definition.clone(), spec));
     }

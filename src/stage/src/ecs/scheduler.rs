@@ -83,15 +83,16 @@ impl Ecs {
     }
 
     fn healths(&self) -> Healths {
-        self.stack
-            .target_groups
+        let front = self.front.get();
+        front
+            .groups
             .iter()
             .filter_map(|group| {
-                let healths = self.load_balancer.target_health(group).ok()?;
+                let healths = front.load_balancer.target_health(&group.name).ok()?;
                 let by_id = healths
                     .into_iter()
                     .map(|health| (health.id.clone(), health));
-                Some((group.clone(), by_id.collect()))
+                Some((group.name.clone(), by_id.collect()))
             })
             .collect()
     }
@@ -106,7 +107,7 @@ impl Ecs {
             let group = self
                 .target_group(&set.load_balancer.target_group_arn)
                 .unwrap_or_default();
-            let Some(targets) = healths.get(group) else {
+            let Some(targets) = healths.get(&group) else {
                 continue;
             };
             let tasks = state.tasks.values_mut().filter(|task| {

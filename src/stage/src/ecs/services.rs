@@ -74,7 +74,11 @@ struct ListServices {
 
 impl Ecs {
     pub(super) fn create_service(&self, input: Value) -> Answer {
-        let input: CreateService = read(input)?;
+        let mut input: CreateService = read(input)?;
+        // An empty list is as good as none: clients send what they have no values for.
+        input.capacity_provider_strategy = input
+            .capacity_provider_strategy
+            .filter(|list| list.as_array().is_none_or(|list| !list.is_empty()));
         let name = input.service_name.clone();
         let valid = !name.is_empty()
             && name.len() <= 255
@@ -187,12 +191,17 @@ impl Ecs {
     }
 
     /// The name of the target group with this ARN.
-    pub fn target_group(&self, arn: &str) -> Option<&str> {
-        let groups = &self.stack.target_groups;
-        groups
-            .iter()
-            .find(|name| self.stack.target_group_arn(name) == arn)
-            .map(String::as_str)
+    pub fn target_group(&self, arn: &str) -> Option<String> {
+        self.front.get().group_name(arn).map(str::to_owned)
+    }
+
+    /// Where load balancers are made elsewhere: the one of a service that is to be created.
+    pub(super) async fn take_over(&self, input: &Value) -> Result<(), ApiError> {
+        let arn = input["loadBalancers"][0]["targetGroupArn"].as_str();
+        match (&self.account, arn) {
+            (Some(account), Some(arn)) => account.take_over(arn).await,
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn describe_services(&self, input: Value) -> Answer {

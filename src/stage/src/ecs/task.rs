@@ -293,7 +293,8 @@ impl Life {
                 id: self.target_id(),
                 dial: container.dialer(port),
             };
-            if let Err(error) = self.ecs.load_balancer.register(self.target_group(), target) {
+            let balancer = &self.ecs.front.get().load_balancer;
+            if let Err(error) = balancer.register(&self.target_group(), target) {
                 tracing::error!(%error, task = %self.launch.id, "cannot register a target");
             }
             self.say(|set| {
@@ -366,10 +367,10 @@ impl Life {
                     binding.target_group_arn
                 )
             });
-            let drained = self
-                .ecs
+            let balancer = self.ecs.front.get();
+            let drained = balancer
                 .load_balancer
-                .deregister(self.target_group(), &self.target_id());
+                .deregister(&self.target_group(), &self.target_id());
             if let (Ok(drained), true) = (drained, alive) {
                 // Whoever is dead already has nothing to drain.
                 let dead = essential_exit(started);
@@ -440,7 +441,7 @@ impl Life {
         }
     }
 
-    fn target_group(&self) -> &str {
+    fn target_group(&self) -> String {
         let arn = self
             .launch
             .load_balancer

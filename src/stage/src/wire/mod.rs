@@ -22,7 +22,7 @@ pub(crate) mod signature;
 
 pub(crate) use error::ApiError;
 pub(crate) use server::{Body, Handler, Routes, Server, empty_body, full_body, uuid};
-pub(crate) use signature::Credentials;
+pub(crate) use signature::{Credentials, sign, signed_service};
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -39,6 +39,11 @@ pub(crate) trait JsonService: Send + Sync + 'static {
 
     /// The service's name in a signature's credential scope.
     fn signing_name(&self) -> &'static str;
+
+    /// Whether an operation is served here where another endpoint serves the rest of the account.
+    fn serves(&self, _operation: &str) -> bool {
+        true
+    }
 
     /// Runs one operation. `None`: there is none of that name.
     fn call<'a>(

@@ -42,8 +42,10 @@ pub(crate) struct Routes {
     pub counters: Handler,
     /// `/v2/`.
     pub registry: Handler,
-    /// The rest.
-    pub s3: Handler,
+    /// The rest: S3, or an account's other services as well.
+    pub rest: Handler,
+    /// Whether the rest takes JSON services that are not ours, too.
+    pub everything_else: bool,
     /// Who may call the JSON services.
     pub credentials: Credentials,
 }
@@ -129,9 +131,14 @@ async fn answer(routes: &Routes, request: Request<Incoming>) -> Response<Body> {
         return (routes.registry)(request).await;
     }
     if let Some(call) = Call::of(&request) {
-        return answer_call(routes, call, request).await;
+        let ours = routes.json.iter().any(|service| {
+            service.target_prefix() == call.service && service.serves(&call.operation)
+        });
+        if ours || !routes.everything_else {
+            return answer_call(routes, call, request).await;
+        }
     }
-    (routes.s3)(request).await
+    (routes.rest)(request).await
 }
 
 /// An operation that is called, and how it is spelt.

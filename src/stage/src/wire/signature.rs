@@ -125,6 +125,59 @@ pub(crate) fn verify(
         })
 }
 
+/// Signs a request to `service`, for the calls that the stage itself makes: the inverse of
+/// [`verify`]. The headers that are there are signed, the host among them.
+pub(crate) fn sign(
+    credentials: &Credentials,
+    service: &str,
+    request: &mut Parts,
+    body: &[u8],
+    now: Timestamp,
+) {
+    let amz_date = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+    let date = amz_date.get(..8).unwrap_or_default().to_owned();
+    let hash = hex::encode(Sha256::digest(body));
+    for (name, value) in [("x-amz-date", &amz_date), ("x-amz-content-sha256", &hash)] {
+        if let Ok(value) = value.parse() {
+            request.headers.insert(name, value);
+        }
+    }
+    let mut names: Vec<&str> = request
+        .headers
+        .keys()
+        .map(http::HeaderName::as_str)
+        .collect();
+    names.sort_unstable();
+    let names = names.join(";");
+    // It fails for headers that are not text, and those above are.
+    let Ok(canonical) = canonical_request(request, &names, body) else {
+        return;
+    };
+    let region = &credentials.region;
+    let scope = format!("{date}/{region}/{service}/aws4_request");
+    let to_sign = format!(
+        "AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{}",
+        hex::encode(Sha256::digest(canonical.as_bytes()))
+    );
+    let key = signing_key(&credentials.secret_key, &date, region, service);
+    let signature = hex::encode(mac(&key, to_sign.as_bytes()).finalize().into_bytes());
+    let authorization = format!(
+        "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
+        credentials.access_key
+    );
+    if let Ok(value) = authorization.parse() {
+        request.headers.insert(http::header::AUTHORIZATION, value);
+    }
+}
+
+/// The service in a signature's scope; `None` without a signature in the header.
+pub(crate) fn signed_service(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    Authorization::parse(header)
+        .ok()
+        .map(|authorization| authorization.service)
+}
+
 /// The parts of an `Authorization` header.
 struct Authorization<'a> {
     access_key: &'a str,
@@ -421,6 +474,24 @@ mod tests {
         assert!(
             early.message.starts_with("Signature not yet current"),
             "{early}"
+        );
+    }
+
+    #[test]
+    fn what_is_signed_here_verifies() {
+        let (credentials, _, now) = example();
+        let (mut parts, ()) = http::Request::post("/a%20b?x=1")
+            .header("Host", "127.0.0.1:5000")
+            .header("X-Amz-Target", "secretsmanager.GetSecretValue")
+            .body(())
+            .unwrap()
+            .into_parts();
+        sign(&credentials, "secretsmanager", &mut parts, b"{}", now);
+        verify(&credentials, "secretsmanager", &parts, b"{}", now).unwrap();
+        assert_eq!(signed_service(&parts.headers), Some("secretsmanager"));
+        assert_eq!(
+            name(verify(&credentials, "secretsmanager", &parts, b"{ }", now)),
+            "InvalidSignatureException"
         );
     }
 

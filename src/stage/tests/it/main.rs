@@ -17,4 +17,5 @@ mod registry;
 mod runtime;
 mod support;
 mod traffic_counts;
+mod upstream;
 mod world;

@@ -129,6 +129,16 @@ impl World {
     }
 
     pub async fn create_service(&self, task_definition: &str, desired_count: i32) {
+        let request = self.service_request(task_definition, desired_count);
+        request.send().await.unwrap();
+    }
+
+    /// A request for a service, to be changed and sent.
+    pub fn service_request(
+        &self,
+        task_definition: &str,
+        desired_count: i32,
+    ) -> aws_sdk_ecs::operation::create_service::builders::CreateServiceFluentBuilder {
         let stack = self.stage.stack();
         self.ecs
             .create_service()
@@ -151,9 +161,6 @@ impl World {
                     .container_port(8080)
                     .build(),
             )
-            .send()
-            .await
-            .unwrap();
     }
 
     pub async fn create_application(&self) {
@@ -329,7 +336,12 @@ impl World {
         hooks: &[(&str, &str)],
     ) -> String {
         let definition = self.register(environment).await;
-        let appspec = appspec(&definition, hooks);
+        self.deploy_definition(&definition, hooks).await
+    }
+
+    /// Begins a deployment of a registered definition.
+    pub async fn deploy_definition(&self, definition: &str, hooks: &[(&str, &str)]) -> String {
+        let appspec = appspec(definition, hooks);
         self.deployment_of(&appspec)
             .send()
             .await

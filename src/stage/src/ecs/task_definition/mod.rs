@@ -208,7 +208,7 @@ pub(crate) struct LogConfiguration {
     pub log_driver: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<std::collections::BTreeMap<String, String>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_options: Vec<Secret>,
 }
 
