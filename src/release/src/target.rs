@@ -12,6 +12,7 @@ use rollout::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::announce::StageClock;
+use crate::config::Config;
 use crate::nearest::did_you_mean;
 
 /// A cluster, a service with the CodeDeploy controller, and everything a release needs to know of
@@ -42,12 +43,18 @@ pub struct Target {
     pub deployment_group: String,
     /// S3 bucket for `AppSpecs`, records and manifests.
     pub bucket: String,
+    /// S3 bucket for static assets, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_bucket: Option<String>,
     /// Where images are pushed, `registry/repository` without a tag.
     pub repository: String,
     /// What the task definition needs to know.
     pub task: Task,
     /// The database of the application.
     pub database: Database,
+    /// ARNs of further secrets of the application, by names of the stack's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
     /// The names of the two target groups.
     pub target_groups: Vec<String>,
     /// How CloudWatch calls the load balancer and its target groups, for the judge; without it
@@ -60,6 +67,10 @@ pub struct Target {
     /// The functions that a strategy may hook in: name or ARN, by the name that release.toml uses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<String, String>,
+    /// CodeDeploy's deployment configurations by strategy, where the target has its own: they come
+    /// before those of release.toml.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub strategies: BTreeMap<String, String>,
     /// Where users and testers reach the application.
     pub urls: Urls,
 }
@@ -123,7 +134,7 @@ pub struct Database {
     pub user: String,
     /// `disable`, `prefer`, `require`, `verify-ca` or `verify-full`.
     pub sslmode: String,
-    /// The secret that holds the password.
+    /// The secret that holds the password, as `valueFrom` of a container definition's secret.
     pub secret_arn: String,
 }
 
@@ -146,6 +157,9 @@ pub struct Urls {
     /// Test listener, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
+    /// Where static assets are served, if somewhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<String>,
 }
 
 /// Why a target file cannot be used.
@@ -218,6 +232,19 @@ impl Target {
         Ok(())
     }
 
+    /// A stand-in with what a configuration has on every stage.
+    pub fn stand_in(config: &Config) -> Target {
+        let mut target = Target::example(&config.application.name);
+        let made = secrets(&config.stage.secrets, |name| {
+            format!(
+                "arn:aws:secretsmanager:{}:{}:secret:{name}-000000",
+                target.region, target.account_id
+            )
+        });
+        target.secrets = made;
+        target.with_functions(config.stage.functions.keys())
+    }
+
     /// The same with the functions that a configuration has for a stage.
     pub fn with_functions<'a>(mut self, names: impl IntoIterator<Item = &'a String>) -> Target {
         self.hooks = names
@@ -246,6 +273,7 @@ impl Target {
             endpoint_url: Some("http://127.0.0.1:0".to_owned()),
             stage: None,
             bucket: format!("{application}-releases"),
+            static_bucket: None,
             repository: format!("127.0.0.1:0/{application}"),
             task: Task {
                 family: application.to_owned(),
@@ -266,13 +294,16 @@ impl Target {
                     "arn:aws:secretsmanager:{region}:{account}:secret:{application}-database-000000"
                 ),
             },
+            secrets: BTreeMap::new(),
             target_groups: vec![format!("{application}-a"), format!("{application}-b")],
             metrics: None,
             alarms: Vec::new(),
             hooks: BTreeMap::new(),
+            strategies: BTreeMap::new(),
             urls: Urls {
                 production: "http://127.0.0.1:0".to_owned(),
                 test: Some("http://127.0.0.1:0".to_owned()),
+                assets: None,
             },
             region,
             account_id: account,
@@ -284,6 +315,12 @@ impl Target {
 /// service role may call (managed policy `AWSCodeDeployRoleForECSLimited`).
 pub fn function_name(application: &str, name: &str) -> String {
     format!("CodeDeployHook_{application}-{name}")
+}
+
+/// Secrets by the names that templates use: `session-key` is `session_key` there.
+pub fn secrets(names: &[String], arn: impl Fn(&str) -> String) -> BTreeMap<String, String> {
+    let entry = |name: &String| (name.replace('-', "_"), arn(name));
+    names.iter().map(entry).collect()
 }
 
 /// The parser's message with the nearest name for an unknown field; its own " at line …" is cut,

@@ -11,6 +11,7 @@ use crate::target::Target;
 pub struct S3 {
     client: aws_sdk_s3::Client,
     bucket: String,
+    static_bucket: String,
 }
 
 impl S3 {
@@ -22,6 +23,10 @@ impl S3 {
         S3 {
             client: aws_sdk_s3::Client::from_conf(config),
             bucket: target.bucket.clone(),
+            static_bucket: target
+                .static_bucket
+                .clone()
+                .unwrap_or_else(|| target.bucket.clone()),
         }
     }
 
@@ -47,6 +52,14 @@ impl S3 {
                 }
                 error
             })
+    }
+
+    /// The same for static assets, which may have a bucket of their own.
+    pub fn assets(&self) -> S3 {
+        S3 {
+            bucket: self.static_bucket.clone(),
+            ..self.clone()
+        }
     }
 
     /// Stores one object.

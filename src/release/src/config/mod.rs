@@ -101,6 +101,9 @@ pub struct Stage {
     /// some time after the minute.
     #[serde(deserialize_with = "duration")]
     pub metric_delay: Duration,
+    /// Names of secrets with random values, as Terraform's variable `secrets` has them; templates find
+    /// their ARNs in `target.secrets`, with `_` for `-`.
+    pub secrets: Vec<String>,
     /// The alarms of the deployment group.
     pub alarms: Vec<Alarm>,
     /// The functions that strategies may hook in, by name.
@@ -120,6 +123,7 @@ impl Default for Stage {
             desired_count: 1,
             deregistration_delay: Duration::from_secs(30),
             metric_delay: Duration::from_mins(1),
+            secrets: Vec::new(),
             alarms: Vec::new(),
             functions: BTreeMap::new(),
         }

@@ -5,6 +5,7 @@
 //! ([`crate::steps`]), generated traffic begins; then the release program runs as it would against
 //! AWS. What the stage sees besides (tasks, alarms, requests) is relayed to the same audience.
 
+pub mod account;
 mod functions;
 pub mod logs;
 pub mod provision;
@@ -126,20 +127,9 @@ impl Rehearsal {
 
     /// Lets users come, at a rate in requests a real second.
     pub fn start_traffic(&mut self, rate: f64, path: &str) -> Result<(), Error> {
-        if rate <= 0.0 {
-            return Ok(());
+        if rate > 0.0 {
+            self.traffic = Some(users(&self.stage, rate, path)?);
         }
-        let balancer = self.stage.load_balancer();
-        let mut options = TrafficOptions::new(balancer.production_address(), rate);
-        path.clone_into(&mut options.path);
-        options.period = PERIOD;
-        let traffic = Traffic::start(
-            options,
-            *self.stage.clock(),
-            self.stage.events().clone(),
-            Some(balancer.access_log(ACCESS_LOG)),
-        );
-        self.traffic = Some(traffic.map_err(|error| Error::Stage(error.to_string()))?);
         Ok(())
     }
 
@@ -188,6 +178,21 @@ const STOPPING: Duration = Duration::from_secs(20);
 
 /// How often traffic is reported (virtual).
 const PERIOD: Duration = Duration::from_secs(30);
+
+/// Generated traffic to the production listener, at a rate in requests a real second.
+fn users(stage: &Stage, rate: f64, path: &str) -> Result<Traffic, Error> {
+    let balancer = stage.load_balancer();
+    let mut options = TrafficOptions::new(balancer.production_address(), rate);
+    path.clone_into(&mut options.path);
+    options.period = PERIOD;
+    let traffic = Traffic::start(
+        options,
+        *stage.clock(),
+        stage.events().clone(),
+        Some(balancer.access_log(ACCESS_LOG)),
+    );
+    traffic.map_err(|error| Error::Stage(error.to_string()))
+}
 
 /// Tells the stage's events to the audience.
 async fn tell(

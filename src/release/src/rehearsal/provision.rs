@@ -19,7 +19,7 @@ use crate::config::{Alarm, Config, Hooks, Per};
 use crate::error::Error;
 use crate::package::Package;
 use crate::steps::{Release, short};
-use crate::target::{Database, MetricNames, StageInfo, Target, Task, Urls};
+use crate::target::{Database, MetricNames, StageInfo, Target, Task, Urls, secrets};
 
 /// How long the baseline may take to become healthy, in real time.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -67,7 +67,7 @@ pub async fn database(config: &Config, stage: &Stage) -> Result<Database, Error>
     })
 }
 
-/// A password that nobody needs to know.
+/// A secret that nobody needs to know.
 fn password() -> String {
     use sha2::{Digest as _, Sha256};
     use std::hash::{BuildHasher as _, RandomState};
@@ -149,6 +149,7 @@ pub fn target(config: &Config, stage: &Stage, database: Database) -> Target {
         application: name.clone(),
         deployment_group: name.clone(),
         bucket: stack.buckets.first().cloned().unwrap_or_default(),
+        static_bucket: None,
         repository: format!("{}/{name}", stage.registry()),
         task: Task {
             family: name.clone(),
@@ -160,6 +161,11 @@ pub fn target(config: &Config, stage: &Stage, database: Database) -> Target {
             log_group: format!("/ecs/{name}"),
         },
         database,
+        secrets: secrets(&config.stage.secrets, |secret| {
+            let arn = stack.arn("secretsmanager", &format!("secret:{name}/{secret}-serein"));
+            stage.secrets().put(&arn, password());
+            arn
+        }),
         target_groups: stack.target_groups.to_vec(),
         metrics: Some(MetricNames {
             load_balancer: stack.load_balancer_dimension(),
@@ -175,9 +181,11 @@ pub fn target(config: &Config, stage: &Stage, database: Database) -> Target {
             .map(|alarm| alarm.name.clone())
             .collect(),
         hooks: BTreeMap::new(),
+        strategies: BTreeMap::new(),
         urls: Urls {
             production: stage.production_url(),
             test: Some(stage.test_url()),
+            assets: None,
         },
     }
 }

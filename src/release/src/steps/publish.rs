@@ -10,16 +10,13 @@ use crate::error::Error;
 
 pub async fn run(release: &Release<'_>) -> Result<Done<()>, Error> {
     let mut published = 0;
+    let bucket = release.clients.s3.assets();
     for (name, path) in release.package.bundle.static_files() {
         let body = tokio::fs::read(&path)
             .await
             .map_err(Error::io("read the asset", &path))?;
         let key = format!("static/{}", hashed_name(name, &body));
-        release
-            .clients
-            .s3
-            .put(&key, content_type(name), None, body)
-            .await?;
+        bucket.put(&key, content_type(name), None, body).await?;
         published += 1;
     }
     Done::new(

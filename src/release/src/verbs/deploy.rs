@@ -84,12 +84,16 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     let package = Package::open(&bundles, version, arguments.config.as_deref())?;
     let target = arguments.target.as_deref().map(Target::load).transpose()?;
     let (strategy, plan) = package.config.strategy(arguments.strategy.as_deref())?;
+    let deployment_config = target
+        .as_ref()
+        .and_then(|target| target.strategies.get(strategy))
+        .unwrap_or(&plan.deployment_config);
     let job = Job {
         arguments,
         package: &package,
         bundles,
-        strategy: format!("{strategy}, {}", plan.deployment_config),
-        deployment_config: &plan.deployment_config,
+        strategy: format!("{strategy}, {deployment_config}"),
+        deployment_config,
         hooks: &plan.hooks,
         record: arguments
             .record
@@ -98,8 +102,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         begun: Instant::now(),
     };
     crate::verbs::runtime()?.block_on(async {
-        match target {
-            Some(target) => job.deploy(&target).await,
+        match &target {
+            Some(target) => job.deploy(target).await,
             None => job.rehearse().await,
         }
     })
@@ -265,9 +269,7 @@ impl Job<'_> {
 
     /// A template with a mistake is told before a stage is started.
     fn check_what_is_rendered(&self) -> Result<(), Error> {
-        let config = &self.package.config;
-        let target =
-            Target::example(&config.application.name).with_functions(config.stage.functions.keys());
+        let target = Target::stand_in(&self.package.config);
         let definition = self.package.definition(&target)?;
         let arn = crate::package::foreseen_arn(&target);
         self.package

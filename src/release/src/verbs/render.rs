@@ -36,8 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     let package = Package::open(&bundles, &arguments.version, arguments.config.as_deref())?;
     let target = match &arguments.target {
         Some(path) => Target::load(path)?,
-        None => Target::example(&package.config.application.name)
-            .with_functions(package.config.stage.functions.keys()),
+        None => Target::stand_in(&package.config),
     };
     // Rendered for reading as text, then checked as a release would check it.
     let (_, task_definition) = package.render(TASK_DEFINITION, &target, None)?;

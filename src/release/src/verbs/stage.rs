@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::exit_codes;
 use crate::interrupt::Interrupt;
 use crate::package::Package;
+use crate::rehearsal::account::Account;
 use crate::rehearsal::{Functions, Rehearsal, Relay, Setting};
 use crate::report::{self, Format};
 
@@ -29,6 +30,10 @@ pub struct Arguments {
     /// How to show what happens.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// An endpoint that serves the rest of an AWS account, such as an emulator: whatever Terraform
+    /// makes there is taken over, and nothing is deployed before it has.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["target", "baseline"])]
+    upstream: Option<String>,
     #[command(flatten)]
     stage: StageArguments,
 }
@@ -139,16 +144,35 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     let newest = versions.last().map_or("", String::as_str);
     let open = |version: &str| Package::open(&bundles, version, arguments.config.as_deref());
     let config = open(newest)?.config;
+    if let Some(upstream) = &arguments.upstream {
+        let setting = arguments
+            .stage
+            .setting(&config, &bundles, Functions::Available);
+        return tell(arguments, &setting, async |announcer| {
+            stand_in_front(arguments, &config, &setting, upstream, announcer).await
+        });
+    }
     let oldest = versions.first().map_or("", String::as_str);
     let version = arguments.stage.baseline(&config);
     let baseline = open(version.as_deref().unwrap_or(oldest))?;
     let setting = arguments
         .stage
         .setting(&config, &bundles, Functions::Available);
+    tell(arguments, &setting, async |announcer| {
+        stand(arguments, &config, &setting, &baseline, announcer).await
+    })
+}
+
+/// Runs what tells something, and waits until it has been read.
+fn tell(
+    arguments: &Arguments,
+    setting: &Setting,
+    work: impl AsyncFnOnce(&Announcer) -> Result<u8, Error>,
+) -> Result<u8, Error> {
     crate::verbs::runtime()?.block_on(async {
         let reporter = report::reporter_at(arguments.format, setting.speed);
         let (announcer, audience) = Announcer::new(vec![reporter]);
-        let code = stand(arguments, &config, &setting, &baseline, &announcer).await;
+        let code = work(&announcer).await;
         drop(announcer);
         audience.leave();
         code
@@ -185,6 +209,55 @@ async fn stand(
     let _ = std::fs::remove_file(&arguments.target);
     rehearsal.stop().await;
     ready.map(|()| exit_codes::SUCCESS)
+}
+
+/// A stage in front of the rest of an account, until Ctrl-C.
+async fn stand_in_front(
+    arguments: &Arguments,
+    config: &Config,
+    setting: &Setting,
+    upstream: &str,
+    announcer: &Announcer,
+) -> Result<u8, Error> {
+    let interrupt = Interrupt::listen();
+    let account = Account::start(config, setting, upstream, announcer).await?;
+    announcer.flushed().await;
+    show_account(account.stage());
+    let rate = arguments.stage.traffic.unwrap_or(0.0);
+    let users = async {
+        let traffic = if rate > 0.0 {
+            Some(account.users(rate, &config.stage.path).await?)
+        } else {
+            None
+        };
+        interrupt.pressed().await;
+        drop(traffic);
+        Ok(exit_codes::SUCCESS)
+    };
+    let ended = tokio::select! {
+        ended = users => ended,
+        () = interrupt.pressed() => Ok(exit_codes::SUCCESS),
+    };
+    account.stop().await;
+    ended
+}
+
+/// What Terraform and `release` need in their environment.
+fn show_account(stage: &stage::Stage) {
+    let port = |url: String| url.rsplit(':').next().unwrap_or_default().to_owned();
+    eprintln!(
+        "  export AWS_ENDPOINT_URL={} AWS_REGION={}",
+        stage.endpoint_url(),
+        stage.stack().region
+    );
+    eprintln!("  export AWS_ACCESS_KEY_ID=stage AWS_SECRET_ACCESS_KEY=stage");
+    eprintln!(
+        "  export TF_VAR_ports='{{ production = {}, test = {} }}'",
+        port(stage.production_url()),
+        port(stage.test_url())
+    );
+    eprintln!("  then         terraform apply, and release VERSION --target FILE");
+    eprintln!("  end          Ctrl-C");
 }
 
 /// Where everything is; on standard error, so that the events on standard output stay clean.
