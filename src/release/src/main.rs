@@ -32,6 +32,8 @@ mod report;
 mod steps;
 mod target;
 mod template;
+#[cfg(test)]
+mod terraform_tests;
 mod verbs;
 
 use std::process::ExitCode;
