@@ -32,9 +32,13 @@ output "release" {
     }
     secrets       = module.data.secrets
     target_groups = [for group in module.service.target_groups : group.name]
-    alarms        = module.deployment.alarms
-    hooks         = module.deployment.hooks
-    strategies    = module.deployment.configs
+    metrics = {
+      load_balancer = module.service.load_balancer.arn_suffix
+      target_groups = { for group in module.service.target_groups : group.name => group.arn_suffix }
+    }
+    alarms     = module.deployment.alarms
+    hooks      = module.deployment.hooks
+    strategies = module.deployment.configs
     urls = {
       production = local.urls.production
       test       = local.urls.test

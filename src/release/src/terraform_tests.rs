@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::target::Target;
+use crate::target::{MetricNames, Target};
 
 /// Members whose keys are the stack's: they are compared as a whole.
 const MAPS: [&str; 3] = ["hooks", "secrets", "strategies"];
@@ -58,6 +58,10 @@ fn the_output_release_has_the_members_of_a_target() {
     target.static_bucket = Some("demo-assets".to_owned());
     target.secrets.clone_from(&one);
     target.hooks.clone_from(&one);
+    target.metrics = Some(MetricNames {
+        load_balancer: "app/demo/1".to_owned(),
+        target_groups: one.clone(),
+    });
     target.strategies = one;
     target.urls.assets = Some("https://assets.example.org".to_owned());
     let mut wanted = BTreeSet::new();

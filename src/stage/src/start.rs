@@ -181,7 +181,7 @@ impl Stage {
                     delay: stack.metric_delay,
                 }),
             ],
-            counters: elb::counters::handler(load_balancer.clone()),
+            counters: elb::counters::handler(front.clone()),
             registry: registry.handler(),
             rest: match &account {
                 None => objects.handler(),

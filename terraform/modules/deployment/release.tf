@@ -37,6 +37,7 @@ data "aws_iam_policy_document" "release" {
   statement {
     sid = "WithoutResources"
     actions = [
+      "cloudwatch:GetMetricData",
       "codedeploy:GetDeploymentTarget",
       "codedeploy:StopDeployment",
       "ecr:GetAuthorizationToken",

@@ -12,8 +12,10 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use rollout::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::LoadBalancer;
-use crate::wire::{Handler, empty_body, full_body};
+use crate::{
+    front::Front,
+    wire::{Handler, empty_body, full_body},
+};
 
 /// Where the stage's endpoint serves them, for `GET`. No bucket can be called so.
 pub const COUNTERS_PATH: &str = "/_stage/load-balancer";
@@ -56,10 +58,10 @@ pub struct GroupCounters {
 }
 
 /// Answers `GET` with the counters as JSON.
-pub(crate) fn handler(balancer: LoadBalancer) -> Handler {
+pub(crate) fn handler(front: Front) -> Handler {
     Box::new(move |request| {
         let answer = match *request.method() {
-            Method::GET => serde_json::to_vec(&balancer.counters()).ok(),
+            Method::GET => serde_json::to_vec(&front.get().load_balancer.counters()).ok(),
             _ => None,
         };
         Box::pin(async move {
