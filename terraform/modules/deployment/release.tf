@@ -120,6 +120,13 @@ data "aws_iam_policy_document" "release" {
       "${var.assets_bucket_arn}/static/*",
     ]
   }
+
+  # The judge's state: a release that is resumed judges on.
+  statement {
+    sid       = "Judge"
+    actions   = ["s3:GetObject", "s3:PutObject"]
+    resources = ["${var.releases_bucket_arn}/judge/*"]
+  }
 }
 
 # ---- GitHub ----------------------------------------------------------------------------------
