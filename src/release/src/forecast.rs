@@ -136,7 +136,10 @@ pub fn judge(config: &Config) -> JudgeDetector {
         batch_seconds: config.judge.interval.as_secs_f64(),
         delay: JUDGE_DELAY,
         // What is simulated are failures; times are not.
-        config: config.judge.config(false),
+        config: rollout::judge::Config {
+            latency: None,
+            ..config.judge.config()
+        },
     }
 }
 

@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types as cw;
 use rollout::Timestamp;
-use rollout::judge::Side;
+use rollout::judge::{Histogram, Side};
 
 use super::{AwsError, failed};
 use crate::target::MetricNames;
@@ -47,17 +47,23 @@ impl CloudWatch {
     /// The counts of two target groups in the minutes from `start` up to, but not including, `end`.
     ///
     /// A count of failures that is missing beside a count of requests is zero: it is published only
-    /// when it is not. Without a count of requests nothing is known of that side.
+    /// when it is not. Without a count of requests nothing is known of that side. With `bounds` (upper
+    /// ones, in milliseconds, rising) response times are counted between them; CloudWatch counts
+    /// those of failed requests, too.
     pub async fn minutes(
         &self,
         groups: [&str; 2],
-        start: Timestamp,
-        end: Timestamp,
+        (start, end): (Timestamp, Timestamp),
+        bounds: Option<&[f64]>,
     ) -> Result<Minutes, AwsError> {
+        let asked = asked(bounds);
         let queries = groups.iter().enumerate().flat_map(|(group, name)| {
-            (0..METRICS.len()).map(move |metric| self.query(group, name, metric))
+            let asked = asked.iter().enumerate();
+            asked.map(move |(place, (metric, stat))| {
+                self.query(format!("g{group}m{place}"), name, metric, stat)
+            })
         });
-        let mut values: BTreeMap<Timestamp, [[Option<f64>; METRICS.len()]; 2]> = BTreeMap::new();
+        let mut values: BTreeMap<Timestamp, [Vec<Option<f64>>; 2]> = BTreeMap::new();
         let mut pages = self
             .client
             .get_metric_data()
@@ -70,25 +76,28 @@ impl CloudWatch {
         while let Some(page) = pages.next().await {
             let page = page.map_err(failed(SERVICE, "GetMetricData"))?;
             for result in page.metric_data_results() {
-                let Some((group, metric)) = result.id().and_then(place) else {
+                let Some((group, metric)) = result.id().and_then(|id| place(id, asked.len()))
+                else {
                     continue;
                 };
                 for (at, value) in result.timestamps().iter().zip(result.values()) {
                     let Some(at) = at.to_millis().ok().and_then(|ms| u64::try_from(ms).ok()) else {
                         continue;
                     };
-                    let minute = values.entry(Timestamp::from_millis(at)).or_default();
+                    let minute = values
+                        .entry(Timestamp::from_millis(at))
+                        .or_insert_with(|| [vec![None; asked.len()], vec![None; asked.len()]]);
                     minute[group][metric] = Some(*value);
                 }
             }
         }
         Ok(values
             .into_iter()
-            .map(|(at, sides)| (at, sides.map(side)))
+            .map(|(at, sides)| (at, sides.map(|values| side(&values))))
             .collect())
     }
 
-    fn query(&self, group: usize, name: &str, metric: usize) -> cw::MetricDataQuery {
+    fn query(&self, id: String, name: &str, metric: &str, stat: &str) -> cw::MetricDataQuery {
         let dimension =
             |name: &str, value: &str| cw::Dimension::builder().name(name).value(value).build();
         let target_group = self
@@ -98,37 +107,59 @@ impl CloudWatch {
             .map_or("", String::as_str);
         let what = cw::Metric::builder()
             .namespace("AWS/ApplicationELB")
-            .metric_name(METRICS[metric])
+            .metric_name(metric)
             .dimensions(dimension("LoadBalancer", &self.names.load_balancer))
             .dimensions(dimension("TargetGroup", target_group))
             .build();
         let seconds = i32::try_from(PERIOD.as_secs()).unwrap_or(60);
         cw::MetricDataQuery::builder()
-            .id(format!("g{group}m{metric}"))
+            .id(id)
             .metric_stat(
                 cw::MetricStat::builder()
                     .metric(what)
                     .period(seconds)
-                    .stat("Sum")
+                    .stat(stat)
                     .build(),
             )
             .build()
     }
 }
 
-/// `g1m2`: target group 1, metric 2.
-fn place(id: &str) -> Option<(usize, usize)> {
+/// What is asked of one target group: metrics and their statistics.
+fn asked(bounds: Option<&[f64]>) -> Vec<(&'static str, String)> {
+    let mut asked: Vec<_> = METRICS.map(|metric| (metric, "Sum".to_owned())).into();
+    if let Some(bounds) = bounds {
+        let seconds: Vec<String> = bounds.iter().map(|ms| (ms / 1000.0).to_string()).collect();
+        let lows = std::iter::once("").chain(seconds.iter().map(String::as_str));
+        let highs = seconds.iter().map(String::as_str).chain([""]);
+        let ranges = lows.zip(highs);
+        asked.extend(ranges.map(|(low, high)| ("TargetResponseTime", format!("TC({low}:{high})"))));
+    }
+    asked
+}
+
+/// `g1m2`: target group 1, the third thing that is asked.
+fn place(id: &str, asked: usize) -> Option<(usize, usize)> {
     let (group, metric) = id.strip_prefix('g')?.split_once('m')?;
     let place = (group.parse().ok()?, metric.parse().ok()?);
-    (place.0 < 2 && place.1 < METRICS.len()).then_some(place)
+    (place.0 < 2 && place.1 < asked).then_some(place)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "counts; a cast saturates")]
-fn side([requests, target_5xx, connection_errors]: [Option<f64>; METRICS.len()]) -> Option<Side> {
-    let requests = requests?;
+fn side(values: &[Option<f64>]) -> Option<Side> {
+    let [Some(requests), target_5xx, connection_errors, times @ ..] = values else {
+        return None;
+    };
     let errors = target_5xx.unwrap_or_default() + connection_errors.unwrap_or_default();
-    // A connection that failed was tried again: such a request has failed twice at most in these counts.
-    Some(Side::new(requests as i64, errors.min(requests) as i64))
+    let count = |count: &Option<f64>| count.unwrap_or_default() as i64;
+    let latency = (!times.is_empty()).then(|| Histogram::Counts(times.iter().map(count).collect()));
+    Some(Side {
+        // A connection that failed was tried again: such a request has failed twice at most in these
+        // counts.
+        errors: errors.min(*requests) as i64,
+        requests: *requests as i64,
+        latency,
+    })
 }
 
 fn time(at: Timestamp) -> DateTime {
@@ -141,23 +172,34 @@ mod tests {
 
     #[test]
     fn a_missing_count_of_failures_is_zero_only_beside_requests() {
-        assert_eq!(side([Some(100.0), None, None]), Some(Side::new(100, 0)));
-        assert_eq!(
-            side([Some(100.0), Some(3.0), Some(2.0)]),
-            Some(Side::new(100, 5))
-        );
-        assert_eq!(
-            side([Some(3.0), Some(2.0), Some(2.0)]),
-            Some(Side::new(3, 3))
-        );
-        assert_eq!(side([None, Some(3.0), None]), None);
+        assert_eq!(side(&[Some(100.0), None, None]), Some(Side::new(100, 0)));
+        let both = [Some(100.0), Some(3.0), Some(2.0)];
+        assert_eq!(side(&both), Some(Side::new(100, 5)));
+        let twice = [Some(3.0), Some(2.0), Some(2.0)];
+        assert_eq!(side(&twice), Some(Side::new(3, 3)));
+        assert_eq!(side(&[None, Some(3.0), None]), None);
+    }
+
+    #[test]
+    fn response_times_are_asked_for_in_ranges_that_leave_no_gap() {
+        assert_eq!(asked(None).len(), METRICS.len());
+        let asked = asked(Some(&[5.0, 10.0]));
+        let ranges: Vec<&str> = asked
+            .iter()
+            .skip(METRICS.len())
+            .map(|(_, stat)| stat.as_str())
+            .collect();
+        assert_eq!(ranges, ["TC(:0.005)", "TC(0.005:0.01)", "TC(0.01:)"]);
+        let values = [Some(9.0), None, None, Some(8.0), None, Some(1.0)];
+        let latency = side(&values).and_then(|side| side.latency);
+        assert_eq!(latency, Some(Histogram::Counts(vec![8, 0, 1])));
     }
 
     #[test]
     fn an_answers_id_names_its_place() {
-        assert_eq!(place("g1m2"), Some((1, 2)));
+        assert_eq!(place("g1m2", 3), Some((1, 2)));
         for id in ["g2m0", "g0m3", "x", "g1", "m1g1"] {
-            assert_eq!(place(id), None, "{id}");
+            assert_eq!(place(id, 3), None, "{id}");
         }
     }
 }

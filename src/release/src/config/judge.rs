@@ -88,8 +88,8 @@ impl Default for Judge {
 }
 
 impl Judge {
-    /// The same for the judge itself; without response times where the source has none.
-    pub fn config(&self, has_latency: bool) -> judge::Config {
+    /// The same for the judge itself.
+    pub fn config(&self) -> judge::Config {
         judge::Config {
             objective: match self.objective {
                 Objective::Share(share) => Some(share),
@@ -98,7 +98,7 @@ impl Judge {
             relative_margin: self.relative_margin,
             min_requests: self.min_requests,
             temper: self.temper,
-            latency: (self.latency && has_latency).then(judge::Latency::default),
+            latency: self.latency.then(judge::Latency::default),
             ..judge::Config::default()
         }
     }
@@ -110,7 +110,7 @@ impl Judge {
             let message = format!("{interval} s is not between 1 s and 5 min");
             return Some(("judge.interval", message));
         }
-        let judge = judge::Judge::new(self.config(true));
+        let judge = judge::Judge::new(self.config());
         judge.err().map(|error| ("judge", error.to_string()))
     }
 }

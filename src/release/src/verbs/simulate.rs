@@ -157,11 +157,8 @@ fn draw(
         ("trade-off.svg", plot::trade_off(rows)),
     ];
     if let Some(measured) = measured {
-        pictures.push((
-            "evidence.svg",
-            measured.evidence(&config.judge.config(false)),
-        ));
-        pictures.push(("rates.svg", measured.rates(&config.judge.config(false))));
+        pictures.push(("evidence.svg", measured.evidence(&config.judge.config())));
+        pictures.push(("rates.svg", measured.rates(&config.judge.config())));
     }
     for (name, picture) in pictures {
         let path = directory.join(name);

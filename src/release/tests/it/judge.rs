@@ -121,7 +121,10 @@ fn a_small_regression_is_found_while_it_is_small() {
 #[test]
 fn the_judge_reads_cloudwatch() {
     let room = Room::new();
-    let config = room.config(&[judge("source = \"cloudwatch\" "), STRICT_ALARM]);
+    let config = room.config(&[
+        judge("latency = true\nsource = \"cloudwatch\" "),
+        STRICT_ALARM,
+    ]);
     let config = config.to_str().unwrap();
     let ended = room.run("r", &["2.0.0", "--speed", "30", "--config", config]);
     ended.expect(3);

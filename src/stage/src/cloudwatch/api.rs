@@ -89,7 +89,45 @@ struct Query {
 struct MetricStat {
     metric: WireMetric,
     period: u64,
-    stat: Statistic,
+    stat: Stat,
+}
+
+/// What is asked of a period's values.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+enum Stat {
+    /// `Sum` and the like.
+    Plain(Statistic),
+    /// `TC(low:high)`: how many values lie above the one bound and up to the other ("CloudWatch statistics
+    /// definitions", trimmed count).
+    TrimmedCount(f64, f64),
+}
+
+impl TryFrom<String> for Stat {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let unknown = || format!("statistic {text} is not known to this stage");
+        let Some(bounds) = text
+            .strip_prefix("TC(")
+            .and_then(|rest| rest.strip_suffix(')'))
+        else {
+            return serde_json::from_value(Value::String(text.clone()))
+                .map(Stat::Plain)
+                .map_err(|_| unknown());
+        };
+        let (low, high) = bounds.split_once(':').ok_or_else(unknown)?;
+        let bound = |bound: &str, open: f64| match bound {
+            "" => Ok(open),
+            bound => bound.parse().map_err(|_| unknown()),
+        };
+        let (low, high) = (bound(low, 0.0)?, bound(high, f64::INFINITY)?);
+        if low < high {
+            Ok(Stat::TrimmedCount(low, high))
+        } else {
+            Err(unknown())
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -156,8 +194,8 @@ impl CloudWatch {
         let mut points = Vec::new();
         let mut at = rounded_down(start, period);
         while at < end && at + period + self.delay <= visible {
-            if let Some(set) = self.metrics.between(&metric, at, at + period) {
-                points.push((at.as_secs_f64(), set.get(wanted.stat)));
+            if let Some(value) = self.value(&metric, wanted.stat, at, at + period) {
+                points.push((at.as_secs_f64(), value));
             }
             at += period;
         }
@@ -172,6 +210,26 @@ impl CloudWatch {
             "Values": values,
             "StatusCode": "Complete",
         }))
+    }
+}
+
+impl CloudWatch {
+    fn value(&self, metric: &Metric, stat: Stat, from: Timestamp, until: Timestamp) -> Option<f64> {
+        match stat {
+            Stat::Plain(statistic) => {
+                let set = self.metrics.between(metric, from, until)?;
+                Some(set.get(statistic))
+            }
+            Stat::TrimmedCount(low, high) => {
+                let count = self
+                    .metrics
+                    .distribution(metric)
+                    .count(from, until, low, high)?;
+                #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+                let count = count as f64;
+                Some(count)
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! here either.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -69,6 +69,64 @@ impl StatisticSet {
 #[derive(Debug, Default)]
 pub struct Series(Mutex<VecDeque<(u64, StatisticSet)>>);
 
+/// How the values of a metric are distributed, for statistics that a [`StatisticSet`] cannot answer.
+/// Values are kept in steps of 0.1 ms, which is finer than anybody asks for.
+#[derive(Debug, Default)]
+pub struct Distribution(Mutex<VecDeque<(u64, BTreeMap<u64, u64>)>>);
+
+/// Steps of a [`Distribution`] in a second.
+const STEPS: f64 = 10_000.0;
+
+impl Distribution {
+    /// Adds a value in seconds at a point in virtual time.
+    pub fn add(&self, at: Timestamp, seconds: f64) {
+        let bucket = bucket(at);
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A value that comes late belongs to the last minute that is not after it.
+        let place = buckets.iter().rposition(|(start, _)| *start <= bucket);
+        let place = match place {
+            Some(place) if buckets[place].0 == bucket => place,
+            place => {
+                let place = place.map_or(0, |place| place + 1);
+                buckets.insert(place, (bucket, BTreeMap::new()));
+                place
+            }
+        };
+        *buckets[place].1.entry(steps(seconds)).or_default() += 1;
+        if buckets.len() > KEPT {
+            buckets.pop_front();
+        }
+    }
+
+    /// How many values above `low` and up to `high` (seconds) were added from `from` up to, but not
+    /// including, `until`; `None` if there was no value at all.
+    pub fn count(&self, from: Timestamp, until: Timestamp, low: f64, high: f64) -> Option<u64> {
+        let buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (from, until) = (from.as_millis(), until.as_millis());
+        let (low, high) = (steps(low), steps(high));
+        buckets
+            .iter()
+            .filter(|(start, _)| (from..until).contains(start))
+            .map(|(_, values)| {
+                let within = values
+                    .iter()
+                    .filter(|(value, _)| (low + 1..=high).contains(*value));
+                within.map(|(_, count)| count).sum()
+            })
+            .reduce(|sum: u64, count| sum + count)
+    }
+}
+
+/// Rounded up, so that a value on a bound lies at or below it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast saturates, which is right for what is below 0 and for infinity"
+)]
+fn steps(seconds: f64) -> u64 {
+    (seconds * STEPS - 1e-6).ceil().max(0.0) as u64
+}
+
 impl Series {
     /// Adds a value at a point in virtual time.
     pub fn add(&self, at: Timestamp, value: f64) {
@@ -121,7 +179,10 @@ fn bucket(at: Timestamp) -> u64 {
 
 /// All metrics of the stage. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(Arc<Mutex<HashMap<String, Arc<Series>>>>);
+pub struct Metrics {
+    series: Arc<Mutex<HashMap<String, Arc<Series>>>>,
+    distributions: Arc<Mutex<HashMap<String, Arc<Distribution>>>>,
+}
 
 impl Metrics {
     /// No metrics yet.
@@ -131,7 +192,16 @@ impl Metrics {
 
     /// The series of a metric. Each set of dimensions is a metric of its own, as in CloudWatch.
     pub fn series(&self, metric: &Metric) -> Arc<Series> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(key(metric)).or_default())
+    }
+
+    /// The distribution of a metric's values, for metrics that are published with one.
+    pub fn distribution(&self, metric: &Metric) -> Arc<Distribution> {
+        let mut all = self
+            .distributions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(key(metric)).or_default())
     }
 
@@ -148,7 +218,7 @@ impl Metrics {
         until: Timestamp,
     ) -> Option<StatisticSet> {
         let series = {
-            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.get(&key(metric))?)
         };
         series.between(from, until)
@@ -220,6 +290,25 @@ mod tests {
             (sum(60, 120), sum(120, 180), sum(60, 240)),
             (Some(2.0), Some(1.0), Some(4.0))
         );
+    }
+
+    #[test]
+    fn a_distribution_counts_between_two_bounds() {
+        let times = Distribution::default();
+        for (second, value) in [
+            (60, 0.005),
+            (61, 0.0051),
+            (119, 0.01),
+            (120, 0.5),
+            (59, 9.0),
+        ] {
+            times.add(at(second), value);
+        }
+        let count = |low, high| times.count(at(60), at(120), low, high);
+        assert_eq!(count(0.0, 0.005), Some(1));
+        assert_eq!(count(0.005, 0.01), Some(2));
+        assert_eq!(count(0.01, f64::INFINITY), Some(0));
+        assert_eq!(times.count(at(180), at(240), 0.0, 1.0), None);
     }
 
     #[test]

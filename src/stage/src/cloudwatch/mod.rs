@@ -6,4 +6,4 @@ pub(crate) mod api;
 pub mod metrics;
 
 pub use alarms::{Alarm, AlarmChange, AlarmError, Alarms, AlarmsOptions};
-pub use metrics::{Metrics, Series, StatisticSet};
+pub use metrics::{Distribution, Metrics, Series, StatisticSet};

@@ -20,7 +20,7 @@ use std::{
 use rollout::{Timestamp, alarm::Metric, judge};
 
 use super::GroupCounters;
-use crate::cloudwatch::{Metrics, Series};
+use crate::cloudwatch::{Distribution, Metrics, Series};
 
 /// The namespace of ALB's metrics.
 pub const NAMESPACE: &str = "AWS/ApplicationELB";
@@ -149,10 +149,11 @@ impl Meters {
         {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(time) = time
-            && status < 500
-        {
-            group.response_times.add(time);
+        if let Some(time) = time {
+            group.published_times.add(at, time.as_secs_f64());
+            if status < 500 {
+                group.response_times.add(time);
+            }
         }
     }
 
@@ -193,6 +194,7 @@ pub(super) struct GroupMeters {
     unhealthy_hosts: Arc<Series>,
     live: Live,
     response_times: ResponseTimes,
+    published_times: Arc<Distribution>,
 }
 
 /// Response times since the start, in buckets.
@@ -227,6 +229,11 @@ impl GroupMeters {
             unhealthy_hosts: series("UnHealthyHostCount"),
             live: Live::default(),
             response_times: ResponseTimes::new(),
+            published_times: metrics.distribution(&metric(
+                "TargetResponseTime",
+                load_balancer,
+                Some(target_group),
+            )),
         }
     }
 

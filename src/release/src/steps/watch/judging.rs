@@ -65,7 +65,7 @@ impl Judging {
             return None;
         }
         let source = Source::of(release, config.source)?;
-        let judge = config.config(source.has_latency());
+        let judge = config.config();
         let trial = match stored(release, deployment_id).await {
             Some(State { trial, taken }) => trial.resumed_under(&judge).ok().zip(Some(taken)),
             None => None,
@@ -148,7 +148,9 @@ impl Judging {
             roles.blue.target_group.as_str(),
             roles.green.target_group.as_str(),
         ];
-        let mut minutes = match source.minutes(groups, *start, *end).await {
+        let latency = trial.judge().config().latency.as_ref();
+        let bounds = latency.map(|latency| latency.bounds_ms.as_slice());
+        let mut minutes = match source.minutes(groups, (*start, *end), bounds).await {
             Ok(minutes) => minutes,
             Err(error) => {
                 tracing::debug!(%error, "nothing to judge this time");
@@ -289,11 +291,6 @@ impl Source {
             }
             _ => release.clients.cloudwatch.clone().map(Source::CloudWatch),
         }
-    }
-
-    /// CloudWatch's percentiles are no counts.
-    fn has_latency(&self) -> bool {
-        matches!(self, Source::LoadBalancer(_))
     }
 }
 

@@ -15,7 +15,7 @@ fn judging() -> Judging {
         deployment_id: "d-1".to_owned(),
         latency: false,
         state: State {
-            trial: Trial::new(judge::Judge::default().config(true)).unwrap(),
+            trial: Trial::new(judge::Judge::default().config()).unwrap(),
             taken: None,
         },
         looked: Timestamp::default(),

@@ -87,6 +87,46 @@ async fn get_metric_data_shows_what_was_published() {
     world.stop().await;
 }
 
+/// A trimmed count: the values between two bounds, the upper one included.
+#[tokio::test(flavor = "multi_thread")]
+async fn get_metric_data_counts_between_bounds() {
+    let world = World::empty(600.0).await;
+    let client = aws_sdk_cloudwatch::Client::new(&sdk_config(&world.stage, "stage", "stage").await);
+    let begun = Timestamp::from_millis(world.stage.clock().now().as_millis() / 60_000 * 60_000);
+    let times = metric("TargetResponseTime", "app/demo/1", None);
+    for seconds in [0.001, 0.005, 0.0051, 0.2] {
+        world
+            .stage
+            .metrics()
+            .distribution(&times)
+            .add(begun, seconds);
+    }
+    let counts = async || -> Vec<Vec<f64>> {
+        let ranges = ["TC(:0.005)", "TC(0.005:0.1)", "TC(0.1:)"];
+        let queries = ranges
+            .iter()
+            .enumerate()
+            .map(|(place, range)| query(&format!("t{place}"), "TargetResponseTime", range, 60));
+        let answer = client
+            .get_metric_data()
+            .set_metric_data_queries(Some(queries.collect()))
+            .start_time(time(begun))
+            .end_time(time(begun + Duration::from_mins(1)))
+            .send()
+            .await
+            .unwrap();
+        let results = answer.metric_data_results().iter();
+        results.map(|result| result.values().to_vec()).collect()
+    };
+    world
+        .until("the minute is published", async || {
+            !counts().await[0].is_empty()
+        })
+        .await;
+    assert_eq!(counts().await, [[2.0], [1.0], [1.0]]);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_get_metric_data_refuses() {
     let world = World::empty(10.0).await;
@@ -110,6 +150,12 @@ async fn what_get_metric_data_refuses() {
         .await
         .unwrap_err();
     assert_eq!(code(&error), "InvalidParameterValue");
+    for stat in ["p99", "TM(1:2)", "TC(2:1)", "TC(a:b)", "Median"] {
+        let error = ask(query("a", "RequestCount", stat, 60), later)
+            .await
+            .unwrap_err();
+        assert_eq!(code(&error), "InvalidParameterValue", "{stat}");
+    }
     let expression = cw::MetricDataQuery::builder()
         .id("e")
         .expression("a + b")
