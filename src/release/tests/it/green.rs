@@ -91,7 +91,12 @@ fn green_hangs_on_sigterm() {
         ("release.toml", "after = \"20s\"", "after = \"6m\""),
     ]);
     let config = config.to_str().unwrap();
-    let mut running = room.start("r", &["2.0.0", "--speed", "60", "--config", config]);
+    let mut running = room.start(
+        "r",
+        &[
+            "2.0.0", "--judge", "off", "--speed", "60", "--config", config,
+        ],
+    );
     let task = running.until("green's task", |event| match event {
         Event::TaskStarted {
             task,

@@ -18,6 +18,11 @@ fn spoken(time: Duration) -> String {
     }
 }
 
+/// Two decimals at most.
+fn rounded(rate: f64) -> f64 {
+    (rate * 100.0).round() / 100.0
+}
+
 fn percent(share: f64) -> String {
     // Through a rounding: 0.07 * 100 is not 7 in binary.
     format!("{} %", (share * 1e6).round() / 1e4)
@@ -91,8 +96,9 @@ impl fmt::Display for Finding {
                 };
                 write!(
                     f,
-                    "alarm {alarm} (threshold {threshold}) stops {} of a version without a fault: at {rate} requests a second {} fail when all is well, and {whose} they trip it",
+                    "alarm {alarm} (threshold {threshold}) stops {} of a version without a fault: at {} requests a second {} fail when all is well, and {whose} they trip it",
                     likely(*probability),
+                    rounded(*rate),
                     percent(*failing)
                 )
             }
@@ -105,8 +111,9 @@ impl fmt::Display for Finding {
             } => {
                 write!(
                     f,
-                    "the judge cannot find a version that fails {} of requests within {window}, at {rate} requests a second: ",
-                    percent(*regression)
+                    "the judge cannot find a version that fails {} of requests within {window}, at {} requests a second: ",
+                    percent(*regression),
+                    rounded(*rate)
                 )?;
                 match needed {
                     Some(needed) => write!(f, "it takes about {}", spoken(*needed)),
