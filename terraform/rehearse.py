@@ -282,6 +282,20 @@ class Rehearsal:
         weights = sorted(group["Weight"] for group in actions[0]["ForwardConfig"]["TargetGroups"])
         check(weights == [0, 100], f"weights of the production listener: {weights}")
 
+    def alarms_are_ok(self):
+        """The stage has told of every red alarm that it is OK again: a deployment would be stopped at once."""
+
+        def red():
+            told = [line.split(" alarm ", 1)[1].split() for line in self.stage_log().splitlines() if " alarm  " in line]
+            # The last word on each: `NAME is ALARM: …` or `NAME is OK again`.
+            last = {name: state for name, _, state, *_ in told}
+            return any(state.startswith("ALARM") for state in last.values())
+
+        until(lambda: not red(), 120, "the alarms are OK again")
+
+    def stage_log(self):
+        return (self.work / "stage.log").read_text()
+
     def refused_by_the_hook(self):
         """2.0.0 was tried by Terraform's function through the test listener, and no user met it."""
         self.release("2.0.0", 3, "--strategy", "guarded")
@@ -345,6 +359,7 @@ class Rehearsal:
             ("release 1.0.0, all at once", lambda: self.release("1.0.0", 0, "--strategy", "blue-green")),
             ("release 2.0.0: rolled back", lambda: self.release("2.0.0", 3)),
             ("by Terraform's alarm, in its canary", self.rolled_back),
+            ("its alarms are OK again", self.alarms_are_ok),
             ("release 2.0.0 guarded: refused by the hook", self.refused_by_the_hook),
             ("the plan is empty after the rollbacks", lambda: self.plan_is_empty("plan-after-the-rollback")),
             ("release 2.0.1", lambda: self.release("2.0.1", 0)),
