@@ -90,7 +90,7 @@ pub fn comparison(
     if config.strategies.values().any(guarded) {
         watches.push(Watch {
             smoke: Some(smoke::Config::default()),
-            ..watch("with the hook", true, true)
+            ..watch("alarm, judge and hook", true, true)
         });
     }
     Comparison {
@@ -111,9 +111,10 @@ pub fn comparison(
 pub fn predicted(config: &Config, strategy: &Strategy, measured: &Measured) -> Option<Event> {
     let traffic = measured.traffic();
     let mut comparison = comparison(config, traffic, vec![(String::new(), routing(strategy)?)]);
+    // What the hook refuses meets no users: there is nothing to compare with.
     comparison
         .watches
-        .retain(|watch| watch.name != "judge" || watch.alarm.is_some());
+        .retain(|watch| watch.alarm.is_some() && watch.smoke.is_none());
     let rows = comparison.rows().ok()?;
     Some(Event::Predicted {
         rate: traffic.rate,

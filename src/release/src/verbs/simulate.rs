@@ -178,7 +178,7 @@ impl Answer<'_> {
         );
         let _ = writeln!(
             text,
-            "\n  {:<12} {:<16} {:>20} {:>12} {:>12} {:>13} {:>13}",
+            "\n  {:<12} {:<21} {:>20} {:>12} {:>12} {:>13} {:>13}",
             "strategy",
             "watched by",
             "lost, mean (95 %)",
@@ -189,7 +189,7 @@ impl Answer<'_> {
         );
         let _ = writeln!(
             text,
-            "  {:<12} {:<16} {:>20} {:>12} {:>12} {:>13} {:>13}",
+            "  {:<12} {:<21} {:>20} {:>12} {:>12} {:>13} {:>13}",
             "", "", "", "", "", "rolled back", "after"
         );
         let mut last = "";
@@ -203,7 +203,7 @@ impl Answer<'_> {
             let bad = &row.bad;
             let _ = writeln!(
                 text,
-                "  {name:<12} {:<16} {:>20} {:>12} {:>12} {:>13} {:>13}",
+                "  {name:<12} {:<21} {:>20} {:>12} {:>12} {:>13} {:>13}",
                 row.watch,
                 format!("{} ({})", short(bad.failures.mean), short(bad.failures.q95)),
                 bad.detection_s
